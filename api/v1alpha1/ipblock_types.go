@@ -1,0 +1,51 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// IPBlockSpec is all that other nodes need to route to a block.
+// +kubebuilder:validation:XValidation:rule="self.cidr == oldSelf.cidr && self.pool == oldSelf.pool && self.node == oldSelf.node",message="a block keeps its cidr, pool and node for life"
+type IPBlockSpec struct {
+	// cidr is the block's prefix. The object's name is made from it, so that one block exists once.
+	// +kubebuilder:validation:MaxLength=49
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="not a CIDR without host bits"
+	CIDR string `json:"cidr"`
+
+	// pool is the name of the IPPool that the block was cut from.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Pool string `json:"pool"`
+
+	// node is the name of the Node that owns the block.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node"`
+
+	// nodeAddresses are the addresses of that node on the underlay, at most one for each family.
+	// +kubebuilder:validation:MaxItems=2
+	// +listType=atomic
+	// +optional
+	NodeAddresses []string `json:"nodeAddresses,omitempty"`
+}
+
+// IPBlock is one block of a pool, owned by one node. The controller makes it; all agents watch it for routing.
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,shortName=ipb,categories=causeway
+// +kubebuilder:printcolumn:name="CIDR",type=string,JSONPath=`.spec.cidr`
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.node`
+// +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.nodeAddresses`
+// +kubebuilder:printcolumn:name="Pool",type=string,JSONPath=`.spec.pool`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type IPBlock struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec IPBlockSpec `json:"spec"`
+}
+
+// IPBlockList is a list of IPBlocks.
+// +kubebuilder:object:root=true
+type IPBlockList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []IPBlock `json:"items"`
+}

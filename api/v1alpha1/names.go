@@ -1,0 +1,48 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Names that several parts of Causeway must spell alike.
+const (
+	// FinalizerPool holds a deleted IPPool until its last address and block have come back.
+	FinalizerPool = "causeway.dev/addresses"
+	// FinalizerBlock holds a deleted IPBlock until its node has given up every address in it.
+	FinalizerBlock = "causeway.dev/addresses"
+	// AnnotationPools names the pools (comma separated) that a pod, or every pod of a namespace, takes its
+	// addresses from. It overrides the pools' namespaceSelector and is the only way into a pool with
+	// assignmentMode Manual.
+	AnnotationPools = "causeway.dev/ippools"
+	// SystemNamespace is where Causeway itself runs: its leases and the Secrets that BGPPeers refer to.
+	SystemNamespace = "causeway-system"
+	// AgentLeasePrefix, followed by the node's name, names the Lease by which a node's agent shows that it is alive.
+	AgentLeasePrefix = "causeway-agent-"
+)
+
+// Condition types. Ready comes first on every object that has conditions.
+const (
+	ConditionReady = "Ready"
+	// ConditionOverlapping is True on an IPPool that shares addresses with an older one. It gives nothing out.
+	ConditionOverlapping = "Overlapping"
+	// ConditionDisabled is True on an IPPool that gives out no new address because its spec says so.
+	ConditionDisabled = "Disabled"
+	// ConditionTerminating is True on a deleted IPPool that still has addresses in use.
+	ConditionTerminating = "Terminating"
+	// ConditionExhausted is True on an IPPool that could not serve a node's last request for a block.
+	ConditionExhausted = "Exhausted"
+	// ConditionKernelSupport is False where a pool needs an encapsulation that a node's kernel lacks.
+	ConditionKernelSupport = "KernelSupport"
+)
+
+// BlockName returns the name of the IPBlock for a prefix: the prefix itself, with the characters that an object's
+// name may not have replaced. Distinct prefixes have distinct names (RFC 5952 text, ':' and '/' become '-').
+func BlockName(p netip.Prefix) string {
+	addr := p.Masked().Addr().String()
+	if strings.HasPrefix(addr, ":") {
+		addr = "0" + addr
+	}
+	return fmt.Sprintf("%s-%d", strings.ReplaceAll(addr, ":", "-"), p.Bits())
+}

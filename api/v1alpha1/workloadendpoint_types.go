@@ -22,6 +22,10 @@ type WorkloadEndpointSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node"`
 
+	// network is the name of the CNI network configuration that the interface belongs to.
+	// +optional
+	Network string `json:"network,omitempty"`
+
 	// containerInterface is the name of the interface in the pod (CNI_IFNAME).
 	// +kubebuilder:validation:MaxLength=15
 	ContainerInterface string `json:"containerInterface"`

@@ -46,3 +46,8 @@ func BlockName(p netip.Prefix) string {
 	}
 	return fmt.Sprintf("%s-%d", strings.ReplaceAll(addr, ":", "-"), p.Bits())
 }
+
+// SplitPools returns the pool names in a value of AnnotationPools.
+func SplitPools(value string) []string {
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+}

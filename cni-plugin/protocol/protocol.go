@@ -35,3 +35,24 @@ type Error struct {
 	Message string `json:"msg"`
 	Details string `json:"details,omitempty"`
 }
+
+// Error codes. Those below 100 are the CNI spec's; the others are ours.
+const (
+	CodeInvalidEnvironment uint = 4
+	CodeDecodingFailure    uint = 6
+	CodeInvalidConfig      uint = 7
+	CodeTryAgainLater      uint = 11
+	CodeNotAvailable       uint = 50
+	// CodeNoPool says that no IPPool may serve the pod.
+	CodeNoPool uint = 100
+	// CodePoolFull says that every IPPool that may serve the pod is full.
+	CodePoolFull uint = 101
+	// CodeInterfaceTaken says that the pod has an interface of the wanted name already.
+	CodeInterfaceTaken uint = 102
+	// CodeNoNamespace says that CNI_NETNS leads to no network namespace.
+	CodeNoNamespace uint = 103
+	// CodeNotAsExpected says that CHECK found a difference.
+	CodeNotAsExpected uint = 104
+	// CodeInternal is any other failure.
+	CodeInternal uint = 999
+)

@@ -1,0 +1,110 @@
+package addressbook
+
+import (
+	"math/bits"
+	"net/netip"
+	"time"
+)
+
+// maxBlockBits bounds a block to 2^16 addresses, more than the API allows (2^12), whatever comes in.
+const maxBlockBits = 16
+
+// block is the free list of one prefix. Bit i is set when address i can't be given out.
+type block struct {
+	cidr     netip.Prefix
+	pool     string
+	used     []uint64
+	size     int
+	inUse    int // used, without the kept first address
+	next     int
+	usable   bool      // false: no new address from here (terminating, released, or lost)
+	released bool      // given back for good
+	present  bool      // the API has it
+	emptyAt  time.Time // since when nothing is in use
+}
+
+func newBlock(cidr netip.Prefix, pool string, now time.Time) *block {
+	hostBits := min(cidr.Addr().BitLen()-cidr.Bits(), maxBlockBits)
+	size := 1 << hostBits
+	b := &block{cidr: cidr, pool: pool, size: size, used: make([]uint64, (size+63)/64), emptyAt: now}
+	if rest := size % 64; rest != 0 {
+		b.used[len(b.used)-1] = ^uint64(0) << rest
+	}
+	if size > 1 {
+		b.used[0] |= 1 // the tunnels' address
+		b.next = 1
+	}
+	return b
+}
+
+// capacity is the number of addresses that pods can have.
+func (b *block) capacity() int {
+	if b.size == 1 {
+		return 1
+	}
+	return b.size - 1
+}
+
+func (b *block) free() int { return b.capacity() - b.inUse }
+
+// take marks the next free address after the one that was given last, so that an address rests before it is used again.
+func (b *block) take() (netip.Addr, bool) {
+	words := len(b.used)
+	for i := range words + 1 {
+		w := (b.next/64 + i) % words
+		free := ^b.used[w]
+		if i == 0 {
+			free &= ^uint64(0) << (b.next % 64)
+		}
+		if free == 0 {
+			continue
+		}
+		index := w*64 + bits.TrailingZeros64(free)
+		b.used[w] |= 1 << (index % 64)
+		b.inUse++
+		b.next = (index + 1) % b.size
+		return addrAt(b.cidr.Addr(), index), true
+	}
+	return netip.Addr{}, false
+}
+
+// mark notes that an address is in use. The kept first address counts for nothing.
+func (b *block) mark(a netip.Addr) {
+	index := indexOf(b.cidr.Addr(), a)
+	if index < 0 || index >= b.size || b.used[index/64]&(1<<(index%64)) != 0 {
+		return
+	}
+	b.used[index/64] |= 1 << (index % 64)
+	b.inUse++
+}
+
+// unmark gives an address back.
+func (b *block) unmark(a netip.Addr, now time.Time) {
+	index := indexOf(b.cidr.Addr(), a)
+	if index < 0 || index >= b.size || (index == 0 && b.size > 1) || b.used[index/64]&(1<<(index%64)) == 0 {
+		return
+	}
+	b.used[index/64] &^= 1 << (index % 64)
+	b.inUse--
+	if b.inUse == 0 {
+		b.emptyAt = now
+	}
+}
+
+// addrAt returns the address index places after base. Only the low 16 bits change, since blocks are aligned.
+func addrAt(base netip.Addr, index int) netip.Addr {
+	raw := base.As16()
+	low := int(raw[14])<<8 | int(raw[15]) + index
+	raw[14], raw[15] = byte(low>>8), byte(low)
+	a := netip.AddrFrom16(raw)
+	if base.Is4() {
+		return a.Unmap()
+	}
+	return a
+}
+
+// indexOf is the reverse of addrAt for addresses of the same block.
+func indexOf(base, a netip.Addr) int {
+	b, c := base.As16(), a.As16()
+	return (int(c[14])<<8 | int(c[15])) - (int(b[14])<<8 | int(b[15]))
+}

@@ -1,0 +1,288 @@
+package addressbook
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// State is how far an endpoint has come.
+type State int
+
+const (
+	// Reserved: its ADD is under way. Its link and route may or may not be there.
+	Reserved State = iota
+	// Ready: link, route and record are there.
+	Ready
+	// Releasing: its DEL is under way. The record may be gone, the link may still be there.
+	Releasing
+)
+
+// Endpoint is one interface of one pod, with its addresses.
+type Endpoint struct {
+	// Interface is the name of the host end, and the endpoint's key.
+	Interface string
+	// Namespace, Pod, PodUID, ContainerID, ContainerInterface, Network and NetworkNamespace say whose it is.
+	Namespace, Pod, PodUID, ContainerID, ContainerInterface, Network, NetworkNamespace string
+	// MAC is the hardware address in the pod.
+	MAC string
+	// Addresses has one address for each family, Pools the name of each one's pool.
+	Addresses []netip.Addr
+	Pools     []string
+	State     State
+	// Since is when the endpoint came into its state.
+	Since time.Time
+}
+
+// Pool is what the book must know of an IPPool.
+type Pool struct {
+	Name string
+	CIDR netip.Prefix
+	// Usable is false when the node may take no new address from the pool: it is disabled, overlapping or terminating,
+	// or its nodeSelector leaves this node out.
+	Usable bool
+	// Reserve is false for pools from which addresses are taken only when a pod asks (assignmentMode Manual).
+	Reserve bool
+	// Exhausted is true when the pool has no block left for a node that asked.
+	Exhausted bool
+	// BlockCapacity is the number of addresses that pods can have of one block.
+	BlockCapacity int
+}
+
+// Block is one of the node's own IPBlocks.
+type Block struct {
+	CIDR        netip.Prefix
+	Pool        string
+	Terminating bool
+}
+
+// Book is the node's address book. It is safe for concurrent use.
+type Book struct {
+	now     func() time.Time
+	reserve int
+	linger  time.Duration
+
+	mu        sync.Mutex
+	pools     map[string]Pool
+	blocks    map[netip.Prefix]*block
+	endpoints map[string]*Endpoint
+	holders   map[netip.Addr]map[string]struct{} // address to the interfaces that hold it
+	waiting   map[string]int                     // pool to waiting pods
+	released  map[netip.Prefix]bool              // released before the block was seen, or before a restart
+	changed   chan struct{}                      // closed and replaced when an address may have become free
+	demand    func()                             // called, without the lock, when the demand may have changed
+}
+
+// Options set a Book's policy.
+type Options struct {
+	// Now is the clock.
+	Now func() time.Time
+	// Reserve is the number of addresses that the node keeps free in each pool, ahead of need. At most one block's.
+	Reserve int
+	// Linger is how long a surplus block stays empty before it is given back.
+	Linger time.Duration
+	// DemandChanged is called when what the node wants of the controller may have changed. It must not block or call the book.
+	DemandChanged func()
+}
+
+// New returns an empty book.
+func New(o Options) *Book {
+	return &Book{
+		now: o.Now, reserve: o.Reserve, linger: o.Linger, demand: o.DemandChanged,
+		pools:     map[string]Pool{},
+		blocks:    map[netip.Prefix]*block{},
+		endpoints: map[string]*Endpoint{},
+		holders:   map[netip.Addr]map[string]struct{}{},
+		waiting:   map[string]int{},
+		released:  map[netip.Prefix]bool{},
+		changed:   make(chan struct{}),
+	}
+}
+
+// SetPools replaces what the book knows of the pools.
+func (b *Book) SetPools(pools []Pool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	next := make(map[string]Pool, len(pools))
+	for _, p := range pools {
+		next[p.Name] = p
+	}
+	if !maps.Equal(b.pools, next) {
+		b.pools = next
+		b.wake()
+	}
+}
+
+// SetReleased notes blocks that an earlier run of the agent gave back: they are never used again.
+func (b *Book) SetReleased(cidrs []netip.Prefix) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range cidrs {
+		b.released[c] = true
+		if known := b.blocks[c]; known != nil {
+			known.released = true
+		}
+	}
+}
+
+// SetBlocks replaces the node's own blocks with those that the API has. A block that is gone takes its free addresses
+// with it; addresses in use stay with their pods.
+func (b *Book) SetBlocks(blocks []Block) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	seen := make(map[netip.Prefix]bool, len(blocks))
+	wake := false
+	for _, in := range blocks {
+		seen[in.CIDR] = true
+		known := b.blocks[in.CIDR]
+		if known == nil {
+			known = newBlock(in.CIDR, in.Pool, b.now())
+			known.released = b.released[in.CIDR]
+			for a := range b.holders {
+				if in.CIDR.Contains(a) {
+					known.mark(a)
+				}
+			}
+			b.blocks[in.CIDR] = known
+			wake = true
+		}
+		known.present = true
+		usable := !in.Terminating && !known.released
+		wake = wake || usable && !known.usable
+		known.usable = usable
+	}
+	for cidr, known := range b.blocks {
+		if !seen[cidr] {
+			known.present = false
+			delete(b.blocks, cidr)
+		}
+	}
+	for cidr := range b.released {
+		if !seen[cidr] {
+			delete(b.released, cidr) // the controller has taken it; the next one of this name is a new block
+		}
+	}
+	if wake {
+		b.wake()
+	}
+}
+
+// Adopt enters an endpoint that exists already: from a record, or from a link of an earlier run. An endpoint that the
+// book has keeps its state, and gets the fields that it lacks.
+func (b *Book) Adopt(e Endpoint) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if known := b.endpoints[e.Interface]; known != nil {
+		if known.MAC == "" {
+			known.MAC = e.MAC
+		}
+		if known.NetworkNamespace == "" {
+			known.NetworkNamespace = e.NetworkNamespace
+		}
+		if known.PodUID == "" {
+			known.PodUID = e.PodUID
+		}
+		return
+	}
+	b.enter(e)
+}
+
+func (b *Book) enter(e Endpoint) {
+	e.Addresses, e.Pools = slices.Clone(e.Addresses), slices.Clone(e.Pools)
+	e.Since = b.now()
+	b.endpoints[e.Interface] = &e
+	for _, a := range e.Addresses {
+		if b.holders[a] == nil {
+			b.holders[a] = map[string]struct{}{}
+		}
+		b.holders[a][e.Interface] = struct{}{}
+		if known := b.blockOf(a); known != nil {
+			known.mark(a)
+		}
+	}
+}
+
+// SetState moves an endpoint on. It reports whether the book has it.
+func (b *Book) SetState(hostInterface string, s State) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.endpoints[hostInterface]
+	if e == nil {
+		return false
+	}
+	e.State, e.Since = s, b.now()
+	return true
+}
+
+// Free forgets an endpoint. Its addresses can be given out again: call it when neither record nor link is left.
+func (b *Book) Free(hostInterface string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.endpoints[hostInterface]
+	if e == nil {
+		return
+	}
+	delete(b.endpoints, hostInterface)
+	for _, a := range e.Addresses {
+		delete(b.holders[a], hostInterface)
+		if len(b.holders[a]) > 0 {
+			continue
+		}
+		delete(b.holders, a)
+		if known := b.blockOf(a); known != nil {
+			known.unmark(a, b.now())
+		}
+	}
+	b.wake()
+}
+
+// Get returns an endpoint.
+func (b *Book) Get(hostInterface string) (Endpoint, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.endpoints[hostInterface]
+	if e == nil {
+		return Endpoint{}, false
+	}
+	return *e, true
+}
+
+// Endpoints returns all endpoints, sorted by interface.
+func (b *Book) Endpoints() []Endpoint {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]Endpoint, 0, len(b.endpoints))
+	for _, e := range b.endpoints {
+		out = append(out, *e)
+	}
+	slices.SortFunc(out, func(x, y Endpoint) int { return compare(x.Interface, y.Interface) })
+	return out
+}
+
+// blockOf finds the block of an address. Blocks of a node are few, and their sizes fewer.
+func (b *Book) blockOf(a netip.Addr) *block {
+	for cidr, known := range b.blocks {
+		if cidr.Contains(a) {
+			return known
+		}
+	}
+	return nil
+}
+
+// wake lets every waiting pod look again.
+func (b *Book) wake() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+func compare(x, y string) int {
+	switch {
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
+}

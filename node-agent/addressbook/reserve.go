@@ -1,0 +1,178 @@
+package addressbook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// ErrNoPool says that no pool may serve the pod.
+var ErrNoPool = errors.New("no pool")
+
+// FullError says that every pool that may serve a pod has nothing left.
+type FullError struct{ Pools []string }
+
+func (e *FullError) Error() string {
+	return "no free address in " + strings.Join(e.Pools, ", ")
+}
+
+// WaitError says that a block was asked for and did not come in time.
+type WaitError struct {
+	Pool  string
+	Cause error
+}
+
+func (e *WaitError) Error() string {
+	return fmt.Sprintf("no block of pool %s came in time: %v", e.Pool, e.Cause)
+}
+
+// Unwrap returns the context's error.
+func (e *WaitError) Unwrap() error { return e.Cause }
+
+// Request asks for one address from each list of candidate pools (one list for each family), the first pool with a
+// free address first. Exact addresses, if any, are taken instead of a free one of their family.
+type Request struct {
+	Endpoint   Endpoint
+	Candidates [][]string
+	Exact      []netip.Addr
+}
+
+// Reserve enters an endpoint with addresses and returns it. Where none is free it waits for a block until the context
+// ends. A second call for an endpoint that the book has returns it as it is.
+func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
+	waitsFor := ""
+	defer func() {
+		if waitsFor != "" {
+			b.wait(waitsFor, -1)
+			b.demand()
+		}
+	}()
+	for {
+		e, changed, short, err := b.try(r)
+		if err != nil || short == "" {
+			return e, err
+		}
+		if waitsFor != short {
+			if waitsFor != "" {
+				b.wait(waitsFor, -1)
+			}
+			waitsFor = short
+			b.wait(short, 1)
+			b.demand()
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Endpoint{}, &WaitError{Pool: short, Cause: context.Cause(ctx)}
+		}
+	}
+}
+
+func (b *Book) wait(pool string, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.waiting[pool] += n; b.waiting[pool] <= 0 {
+		delete(b.waiting, pool)
+	}
+}
+
+// try reserves at once, or says which pool is short of addresses and what tells when to try again.
+func (b *Book) try(r Request) (Endpoint, <-chan struct{}, string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if known := b.endpoints[r.Endpoint.Interface]; known != nil {
+		return *known, nil, "", nil
+	}
+	e := r.Endpoint
+	e.Addresses, e.Pools = nil, nil
+	undo := func() {
+		for _, a := range e.Addresses {
+			if known := b.blockOf(a); known != nil {
+				known.unmark(a, b.now())
+			}
+		}
+	}
+	for _, candidates := range r.Candidates {
+		a, pool, err := b.takeOne(candidates, r.Exact)
+		if err != nil {
+			undo()
+			return Endpoint{}, nil, "", err
+		}
+		if !a.IsValid() {
+			undo()
+			return Endpoint{}, b.changed, pool, nil
+		}
+		e.Addresses, e.Pools = append(e.Addresses, a), append(e.Pools, pool)
+	}
+	if len(e.Addresses) == 0 {
+		return Endpoint{}, nil, "", ErrNoPool
+	}
+	e.State = Reserved
+	b.enter(e)
+	if !b.ample(e.Pools) {
+		b.demand()
+	}
+	return *b.endpoints[e.Interface], nil, "", nil
+}
+
+// takeOne takes an address from the first candidate that has one. An invalid address names the pool to wait for.
+func (b *Book) takeOne(candidates []string, exact []netip.Addr) (netip.Addr, string, error) {
+	var full []string
+	waitFor := ""
+	for _, name := range candidates {
+		pool, ok := b.pools[name]
+		if !ok || !pool.Usable {
+			continue
+		}
+		if i := slices.IndexFunc(exact, pool.CIDR.Contains); i >= 0 {
+			return b.takeExact(pool, exact[i])
+		}
+		for _, known := range b.blocksOf(name) {
+			if !known.usable {
+				continue
+			}
+			if a, ok := known.take(); ok {
+				return a, name, nil
+			}
+		}
+		if pool.Exhausted {
+			full = append(full, name)
+		} else if waitFor == "" {
+			waitFor = name
+		}
+	}
+	switch {
+	case waitFor != "":
+		return netip.Addr{}, waitFor, nil
+	case len(full) > 0:
+		return netip.Addr{}, "", &FullError{Pools: full}
+	}
+	return netip.Addr{}, "", ErrNoPool
+}
+
+func (b *Book) takeExact(pool Pool, a netip.Addr) (netip.Addr, string, error) {
+	known := b.blockOf(a)
+	if known == nil || !known.usable {
+		return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is in no block of this node; ask for an address of a block that the node has", a, pool.Name)
+	}
+	if len(b.holders[a]) > 0 || (known.size > 1 && a == known.cidr.Addr()) {
+		return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is taken", a, pool.Name)
+	}
+	known.mark(a)
+	return a, pool.Name, nil
+}
+
+// blocksOf returns a pool's blocks in address order, so that low blocks fill and high ones empty.
+func (b *Book) blocksOf(pool string) []*block {
+	var out []*block
+	for _, known := range b.blocks {
+		if known.pool == pool {
+			out = append(out, known)
+		}
+	}
+	slices.SortFunc(out, func(x, y *block) int { return x.cidr.Addr().Compare(y.cidr.Addr()) })
+	return out
+}

@@ -1,0 +1,183 @@
+package cniserver
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/utils"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/cni-plugin/protocol"
+	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/node-agent/endpoint"
+	"github.com/causeway-net/causeway/node-agent/marks"
+)
+
+// config is the network configuration of the plugin.
+type config struct {
+	types.PluginConf
+	// IPPools are the pools to use where neither pod nor namespace names any.
+	IPPools       []string `json:"ipPools,omitempty"`
+	RuntimeConfig struct {
+		// PodAnnotations come from runtimes that have the capability of this name (containerd, CRI-O).
+		PodAnnotations map[string]string `json:"io.kubernetes.cri.pod-annotations,omitempty"`
+		// IPs are addresses that the pod must have (CNI conventions, "ips").
+		IPs []string `json:"ips,omitempty"`
+	} `json:"runtimeConfig"`
+}
+
+// arguments are what a Kubernetes runtime puts into CNI_ARGS.
+type arguments struct {
+	types.CommonArgs
+	K8S_POD_NAMESPACE types.UnmarshallableString //nolint:revive,staticcheck // the runtimes' spelling
+	K8S_POD_NAME      types.UnmarshallableString //nolint:revive,staticcheck // the runtimes' spelling
+	K8S_POD_UID       types.UnmarshallableString //nolint:revive,staticcheck // the runtimes' spelling
+}
+
+// call is a checked request.
+type call struct {
+	protocol.Request
+	config    config
+	namespace string
+	pod       string
+	podUID    string
+	key       string // the host end's name
+}
+
+func cniError(code uint, format string, args ...any) *protocol.Error {
+	return &protocol.Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// parse checks all that the kernel and the API will see.
+func parse(r protocol.Request) (*call, *protocol.Error) {
+	c := &call{Request: r}
+	if err := json.Unmarshal(r.Config, &c.config); err != nil {
+		return nil, cniError(protocol.CodeDecodingFailure, "The network configuration is not valid JSON of the expected shape: %v.", err)
+	}
+	if r.Command == "GC" || r.Command == "STATUS" {
+		return c, nil
+	}
+	if err := utils.ValidateContainerID(r.ContainerID); err != nil {
+		return nil, cniError(protocol.CodeInvalidEnvironment, "CNI_CONTAINERID is not usable: %s.", err.Msg)
+	}
+	if err := utils.ValidateInterfaceName(r.Interface); err != nil {
+		return nil, cniError(protocol.CodeInvalidEnvironment, "CNI_IFNAME %q is not usable: %s %s.", r.Interface, err.Msg, err.Details)
+	}
+	args := arguments{CommonArgs: types.CommonArgs{IgnoreUnknown: true}}
+	if err := types.LoadArgs(r.Args, &args); err != nil {
+		return nil, cniError(protocol.CodeInvalidEnvironment, "CNI_ARGS can't be read: %v.", err)
+	}
+	c.namespace, c.pod, c.podUID = string(args.K8S_POD_NAMESPACE), string(args.K8S_POD_NAME), string(args.K8S_POD_UID)
+	if c.pod == "" {
+		c.pod = objectName(r.ContainerID) // not called by Kubernetes
+	}
+	if c.namespace == "" {
+		c.namespace = "default"
+	}
+	if objectName(c.pod) != c.pod || objectName(c.namespace) != c.namespace || len(c.namespace) > 63 {
+		return nil, cniError(protocol.CodeInvalidEnvironment, "CNI_ARGS names a pod that can't exist in Kubernetes: %q in %q.", c.pod, c.namespace)
+	}
+	c.key = marks.HostInterface(r.ContainerID, r.Interface)
+	return c, nil
+}
+
+// exact returns the addresses that the runtime asks for.
+func (c *call) exact() ([]netip.Addr, *protocol.Error) {
+	var out []netip.Addr
+	for _, text := range c.config.RuntimeConfig.IPs {
+		address, _, _ := strings.Cut(text, "/")
+		a, err := netip.ParseAddr(address)
+		if err != nil {
+			return nil, cniError(protocol.CodeInvalidConfig, "runtimeConfig.ips has %q, which is not an IP address.", text)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// pools returns the pools that the pod or the network configuration names.
+func (c *call) pools() []string {
+	if list := v1alpha1.SplitPools(c.config.RuntimeConfig.PodAnnotations[v1alpha1.AnnotationPools]); len(list) > 0 {
+		return list
+	}
+	return c.config.IPPools
+}
+
+// endpoint returns what the address book is to enter.
+func (c *call) endpoint() (addressbook.Endpoint, error) {
+	mac := make(net.HardwareAddr, 6)
+	if _, err := rand.Read(mac); err != nil {
+		return addressbook.Endpoint{}, fmt.Errorf("make a hardware address: %w", err)
+	}
+	mac[0] = mac[0]&^0x01 | 0x02 // unicast, locally administered
+	return addressbook.Endpoint{
+		Interface: c.key, Namespace: c.namespace, Pod: c.pod, PodUID: c.podUID, ContainerID: c.ContainerID,
+		ContainerInterface: c.Interface, Network: c.config.Name, NetworkNamespace: c.NetworkNamespace, MAC: mac.String(),
+	}, nil
+}
+
+// Spec returns what the kernel is to show of an endpoint.
+func Spec(e addressbook.Endpoint, mtu int) (endpoint.Spec, error) {
+	mac, err := net.ParseMAC(e.MAC)
+	if err != nil && e.MAC != "" {
+		return endpoint.Spec{}, fmt.Errorf("parse the hardware address of %s/%s: %w", e.Namespace, e.Pod, err)
+	}
+	return endpoint.Spec{
+		HostInterface: e.Interface, ContainerInterface: e.ContainerInterface, NetworkNamespace: e.NetworkNamespace,
+		MAC: mac, MTU: mtu, Addresses: e.Addresses,
+		Alias: endpoint.Alias{Namespace: e.Namespace, Pod: e.Pod, ContainerID: e.ContainerID, ContainerInterface: e.ContainerInterface, Network: e.Network},
+	}, nil
+}
+
+// objectName makes an RFC 1123 subdomain of a text, leaving one that is alone.
+func objectName(text string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '-', r == '.':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, text)
+	return strings.Trim(name[:min(len(name), 253)], "-.")
+}
+
+// asError turns an error of a lower layer into a CNI error.
+func (s *Server) asError(c *call, err error) *protocol.Error {
+	var full *addressbook.FullError
+	var wait *addressbook.WaitError
+	switch {
+	case errors.As(err, &full):
+		var parts []string
+		for _, p := range full.Pools {
+			parts = append(parts, s.pools.Fullness(p))
+		}
+		return cniError(protocol.CodePoolFull, "There is no free address for pod %s/%s: %s. Delete pods, or add an IPPool.", c.namespace, c.pod, strings.Join(parts, "; "))
+	case errors.As(err, &wait):
+		return cniError(protocol.CodeTryAgainLater, "The controller has not given this node a block of pool %s in time; see `kubectl describe ippool %s` and whether causeway-controller runs.", wait.Pool, wait.Pool)
+	case errors.Is(err, addressbook.ErrNoPool):
+		return cniError(protocol.CodeNoPool, "No IPPool may serve pod %s/%s on this node: none is usable (kubectl get ippools) and matches the node and the namespace.", c.namespace, c.pod)
+	case errors.Is(err, ErrAPIUnavailable):
+		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
+	case errors.Is(err, endpoint.ErrNoNamespace):
+		return cniError(protocol.CodeNoNamespace, "CNI_NETNS is not usable: %v.", err)
+	case errors.Is(err, endpoint.ErrInterfaceTaken):
+		return cniError(protocol.CodeInterfaceTaken, "CNI_IFNAME is not usable: %v.", err)
+	}
+	return cniError(protocol.CodeInternal, "%s.", sentence(err))
+}
+
+func sentence(err error) string {
+	text := err.Error()
+	if text == "" {
+		return text
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
+}

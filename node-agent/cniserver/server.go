@@ -1,0 +1,213 @@
+package cniserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/cni-plugin/protocol"
+	"github.com/causeway-net/causeway/node-agent/addressbook"
+)
+
+const (
+	maxRequest      = 4 << 20
+	defaultPatience = 30 * time.Second
+	maxPatience     = 2 * time.Minute
+)
+
+// Options are what a Server is made of.
+type Options struct {
+	Node    string
+	Book    *addressbook.Book
+	Records Records
+	Wiring  Wiring
+	Pools   Pools
+	Health  Health
+	Log     logr.Logger
+	// Observe is called once for each call: the verb, the CNI error code (0 for none) and how long it took.
+	Observe func(verb string, code uint, took time.Duration)
+}
+
+// Server serves the plugin's calls.
+type Server struct {
+	node    string
+	book    *addressbook.Book
+	records Records
+	wiring  Wiring
+	pools   Pools
+	health  Health
+	log     logr.Logger
+	observe func(string, uint, time.Duration)
+	locks   locks
+	reaper  *reaper
+	ready   atomic.Bool
+}
+
+// New returns a server.
+func New(o Options) *Server {
+	return &Server{
+		node: o.Node, book: o.Book, records: o.Records, wiring: o.Wiring, pools: o.Pools, health: o.Health, log: o.Log,
+		observe: o.Observe, reaper: newReaper(o.Book, o.Wiring, o.Records, o.Log),
+	}
+}
+
+// SetSynced tells the server that the book holds every endpoint of the node. Until then nothing unknown is deleted.
+func (s *Server) SetSynced() { s.ready.Store(true) }
+
+func (s *Server) synced() bool { return s.ready.Load() }
+
+// Release removes an endpoint whose pod is gone, as a DEL would.
+func (s *Server) Release(ctx context.Context, e addressbook.Endpoint) error {
+	release, err := s.locks.acquire(ctx, e.Interface)
+	if err != nil {
+		return err
+	}
+	defer release()
+	now, known := s.book.Get(e.Interface)
+	if !known || now.State != addressbook.Ready {
+		return nil
+	}
+	if bad := s.remove(ctx, now, true); bad != nil {
+		return errors.New(bad.Message)
+	}
+	return nil
+}
+
+// Reap hands a leftover link to the reaper.
+func (s *Server) Reap(e addressbook.Endpoint, record bool) {
+	s.reaper.add(job{endpoint: e, record: record})
+}
+
+// Listen opens the socket for root only, replacing a dead agent's.
+func Listen(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make the socket's folder: %w", err)
+	}
+	// Bound under another name and renamed: a plugin never meets a socket that nobody listens on for long.
+	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove a leftover socket: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(temporary, 0o600), os.Rename(temporary, path)); err != nil {
+		return nil, errors.Join(fmt.Errorf("put the socket at %s: %w", path, err), l.Close())
+	}
+	return l, nil
+}
+
+// Serve answers calls until the context ends, and waits for those under way.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	var calls sync.WaitGroup
+	calls.Go(func() { s.reaper.run(ctx) })
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			calls.Wait()
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("accept a call: %w", err)
+		}
+		calls.Go(func() { s.answer(ctx, conn.(*net.UnixConn)) })
+	}
+}
+
+func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
+	defer conn.Close() //nolint:errcheck // the answer is written or the caller is gone
+	if err := checkPeer(conn); err != nil {
+		s.log.Error(err, "Refused a call on the CNI socket")
+		return
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return
+	}
+	var request protocol.Request
+	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&request); err != nil {
+		s.respond(conn, protocol.Response{Error: cniError(protocol.CodeDecodingFailure, "The agent can't read the plugin's request: %v.", err)})
+		return
+	}
+	patience := defaultPatience
+	if request.PatienceMilliseconds > 0 {
+		patience = min(time.Duration(request.PatienceMilliseconds)*time.Millisecond, maxPatience)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	started := time.Now()
+	response := s.Handle(ctx, request)
+	code := uint(0)
+	if response.Error != nil {
+		code = response.Error.Code
+		s.log.Info("A CNI call failed", "verb", request.Command, "container", request.ContainerID, "args", request.Args, "code", code, "reason", response.Error.Message)
+	}
+	s.observe(request.Command, code, time.Since(started))
+	s.respond(conn, response)
+}
+
+func (s *Server) respond(conn *net.UnixConn, r protocol.Response) {
+	if err := conn.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return
+	}
+	if err := json.NewEncoder(conn).Encode(r); err != nil {
+		s.log.V(1).Info("The plugin did not wait for its answer", "reason", err.Error())
+	}
+}
+
+// Handle runs one call.
+func (s *Server) Handle(ctx context.Context, request protocol.Request) (response protocol.Response) {
+	c, bad := parse(request)
+	if bad != nil {
+		return protocol.Response{Error: bad}
+	}
+	switch request.Command {
+	case "ADD":
+		response.Result, response.Error = s.add(ctx, c)
+	case "DEL":
+		response.Error = s.del(ctx, c)
+	case "CHECK":
+		response.Error = s.check(ctx, c)
+	case "GC":
+		response.Error = s.gc(ctx, c)
+	case "STATUS":
+		response.Error = s.status()
+	default:
+		response.Error = cniError(protocol.CodeInvalidEnvironment, "CNI_COMMAND %q is unknown.", request.Command)
+	}
+	return response
+}
+
+// checkPeer lets only the agent's own user (root) in, whatever the file's mode has become.
+func checkPeer(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("look at the caller: %w", err)
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return fmt.Errorf("look at the caller: %w", err)
+	}
+	if credErr != nil {
+		return fmt.Errorf("look at the caller: %w", credErr)
+	}
+	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		return fmt.Errorf("user %d may not call the agent", cred.Uid)
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package endpoint
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/node-agent/marks"
+)
+
+// MarkForReaping puts a host end into the group that Reap deletes. It reports whether the link is there.
+func (w *Wirer) MarkForReaping(hostInterface string) (bool, error) {
+	link, err := w.host.LinkByName(hostInterface)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("find link %s: %w", hostInterface, err)
+	}
+	if err := w.host.LinkSetGroup(link, marks.ReapGroup); err != nil {
+		if errors.Is(err, unix.ENODEV) {
+			return false, nil
+		}
+		return false, fmt.Errorf("put link %s into group %d: %w", hostInterface, marks.ReapGroup, err)
+	}
+	return true, nil
+}
+
+// Reap deletes all marked links at once. The kernel waits once for the group, not once for each link.
+func (w *Wirer) Reap() error {
+	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(marks.ReapGroup)))
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("delete links of group %d: %w", marks.ReapGroup, err)
+	}
+	return nil
+}
+
+// Found is a host end of ours that is on the node.
+type Found struct {
+	HostInterface string
+	Alias         Alias
+	// Complete is false for a link that an interrupted ADD left: it has no alias, or no route.
+	Complete bool
+	// Marked is true for a link that waits to be reaped.
+	Marked    bool
+	Addresses []netip.Addr
+	MTU       int
+}
+
+// List returns the host ends of ours that are on the node, with the addresses that are routed to them.
+func (w *Wirer) List() ([]Found, error) {
+	links, err := w.host.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	routed, err := w.routed()
+	if err != nil {
+		return nil, err
+	}
+	var out []Found
+	for _, link := range links {
+		attrs := link.Attrs()
+		if link.Type() != "veth" || !isHostInterface(attrs.Name) {
+			continue
+		}
+		alias, ok := ParseAlias(attrs.Alias)
+		out = append(out, Found{
+			HostInterface: attrs.Name, Alias: alias, Complete: ok && len(routed[attrs.Index]) > 0,
+			Marked: attrs.Group == marks.ReapGroup, Addresses: routed[attrs.Index], MTU: attrs.MTU,
+		})
+	}
+	return out, nil
+}
+
+// routed returns the single addresses that routes of ours lead to, by link.
+func (w *Wirer) routed() (map[int][]netip.Addr, error) {
+	out := map[int][]netip.Addr{}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		routes, err := w.host.RouteListFiltered(family, &netlink.Route{Protocol: marks.RouteProtocol}, netlink.RT_FILTER_PROTOCOL)
+		if err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		for _, r := range routes {
+			if r.Dst == nil || r.Gw != nil {
+				continue
+			}
+			a, ok := netip.AddrFromSlice(r.Dst.IP)
+			if ones, bits := r.Dst.Mask.Size(); ok && ones == bits {
+				out[r.LinkIndex] = append(out[r.LinkIndex], a.Unmap())
+			}
+		}
+	}
+	return out, nil
+}
+
+func isHostInterface(name string) bool {
+	digits, ok := strings.CutPrefix(name, marks.HostInterfacePrefix)
+	return ok && len(digits) == 11 && strings.Trim(digits, "0123456789abcdef") == ""
+}

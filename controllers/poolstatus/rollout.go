@@ -1,0 +1,64 @@
+package poolstatus
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+// rollout says how far the nodes are with the pool's generation.
+type rollout struct {
+	total int
+	// prepared is the number of nodes that can receive this generation (or have said that they never can).
+	prepared int
+	// ready are the nodes that also send with the spec's encapsulation.
+	ready []string
+	// pending are the nodes that are still on their way.
+	pending []string
+	// lacking are the nodes whose kernel can't do it. They hold nobody up once they have said so.
+	lacking []string
+}
+
+// received says that every live node can receive what the spec asks for, so that all may begin to send it.
+func (r rollout) received() bool { return r.prepared == r.total }
+
+func readRollout(f Facts) rollout {
+	r := rollout{total: len(f.Nodes)}
+	spec := &f.Pool.Object.Spec
+	for _, n := range f.Nodes {
+		prepared := n.ObservedGeneration >= f.Pool.Object.Generation
+		if prepared {
+			r.prepared++
+		}
+		able := canDo(n.Encapsulations, spec.Encapsulation)
+		if !able {
+			r.lacking = append(r.lacking, n.Name)
+		}
+		switch {
+		case prepared && able && n.Sends == spec.Encapsulation:
+			r.ready = append(r.ready, n.Name)
+		case !prepared || able:
+			r.pending = append(r.pending, n.Name)
+		}
+	}
+	return r
+}
+
+// canDo says whether a kernel can do an encapsulation. A node that has reported nothing yet is given the benefit of the doubt.
+func canDo(has []v1alpha1.Encapsulation, e v1alpha1.Encapsulation) bool {
+	module := Module(e)
+	return module == "" || len(has) == 0 ||
+		slices.ContainsFunc(has, func(h v1alpha1.Encapsulation) bool { return Module(h) == module })
+}
+
+// Module is the kernel module that an encapsulation needs.
+func Module(e v1alpha1.Encapsulation) string {
+	switch {
+	case strings.HasPrefix(string(e), string(v1alpha1.EncapsulationIPIP)):
+		return "ipip"
+	case strings.HasPrefix(string(e), string(v1alpha1.EncapsulationVXLAN)):
+		return "vxlan"
+	}
+	return ""
+}

@@ -1,0 +1,43 @@
+package bgpplan
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+// Link is a link of this node, for filters by interface.
+type Link struct {
+	Name     string
+	Prefixes []netip.Prefix
+}
+
+// SecretKey names a key of a Secret in causeway-system.
+type SecretKey struct {
+	Name, Key string
+}
+
+// Input is everything a plan depends on.
+type Input struct {
+	// Node is this node's name. Its NodeNetwork is among NodeNetworks.
+	Node          string
+	Configuration *v1alpha1.BGPConfiguration
+	Peers         []v1alpha1.BGPPeer
+	Filters       []v1alpha1.BGPFilter
+	NodeNetworks  []v1alpha1.NodeNetwork
+	Pools         []v1alpha1.IPPool
+	// Blocks are the IPBlocks of this node; those of others are passed over.
+	Blocks []v1alpha1.IPBlock
+	// Endpoints are the WorkloadEndpoints of this node.
+	Endpoints      []v1alpha1.WorkloadEndpoint
+	Services       []corev1.Service
+	EndpointSlices []discoveryv1.EndpointSlice
+	Links          []Link
+	// Passwords holds the keys that exist.
+	Passwords map[SecretKey]string
+	// Draining withdraws all that the node announces, and keeps the sessions.
+	Draining bool
+}

@@ -118,8 +118,10 @@ type BGPFilterRule struct {
 }
 
 // BGPFilterSpec holds ordered rules. The first rule that matches decides; a route that none matches is accepted.
-// +kubebuilder:validation:XValidation:rule="[has(self.importV4) ? self.importV4 : [], has(self.exportV4) ? self.exportV4 : []].all(rules, rules.all(r, !has(r.cidr) || !isCIDR(r.cidr) || cidr(r.cidr).ip().family() == 4))",message="a rule of importV4 or exportV4 has an IPv6 cidr"
-// +kubebuilder:validation:XValidation:rule="[has(self.importV6) ? self.importV6 : [], has(self.exportV6) ? self.exportV6 : []].all(rules, rules.all(r, !has(r.cidr) || !isCIDR(r.cidr) || cidr(r.cidr).ip().family() == 6))",message="a rule of importV6 or exportV6 has an IPv4 cidr"
+// +kubebuilder:validation:XValidation:rule="!has(self.importV4) || self.importV4.all(r, !has(r.cidr) || !isCIDR(r.cidr) || cidr(r.cidr).ip().family() == 4)",message="a rule of importV4 has an IPv6 cidr",fieldPath=".importV4"
+// +kubebuilder:validation:XValidation:rule="!has(self.exportV4) || self.exportV4.all(r, !has(r.cidr) || !isCIDR(r.cidr) || cidr(r.cidr).ip().family() == 4)",message="a rule of exportV4 has an IPv6 cidr",fieldPath=".exportV4"
+// +kubebuilder:validation:XValidation:rule="!has(self.importV6) || self.importV6.all(r, !has(r.cidr) || !isCIDR(r.cidr) || cidr(r.cidr).ip().family() == 6)",message="a rule of importV6 has an IPv4 cidr",fieldPath=".importV6"
+// +kubebuilder:validation:XValidation:rule="!has(self.exportV6) || self.exportV6.all(r, !has(r.cidr) || !isCIDR(r.cidr) || cidr(r.cidr).ip().family() == 6)",message="a rule of exportV6 has an IPv4 cidr",fieldPath=".exportV6"
 type BGPFilterSpec struct {
 	// importV4 decides about received IPv4 routes.
 	// +kubebuilder:validation:MaxItems=64

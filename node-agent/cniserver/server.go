@@ -84,6 +84,38 @@ func (s *Server) Release(ctx context.Context, e addressbook.Endpoint) error {
 	return nil
 }
 
+// Rewrite writes the record of an endpoint again, unless its pod is going.
+func (s *Server) Rewrite(ctx context.Context, hostInterface string) error {
+	release, err := s.locks.acquire(ctx, hostInterface)
+	if err != nil {
+		return err
+	}
+	defer release()
+	e, known := s.book.Get(hostInterface)
+	if !known || e.State != addressbook.Ready {
+		return nil
+	}
+	return s.records.Create(ctx, Record(e, s.node))
+}
+
+// Mend makes the link of an endpoint again where it is missing or incomplete, unless its pod is going.
+func (s *Server) Mend(ctx context.Context, hostInterface string) error {
+	release, err := s.locks.acquire(ctx, hostInterface)
+	if err != nil {
+		return err
+	}
+	defer release()
+	e, known := s.book.Get(hostInterface)
+	if !known || e.State != addressbook.Ready {
+		return nil
+	}
+	spec, err := Spec(e, s.pools.MTU(e.Pools))
+	if err != nil {
+		return err
+	}
+	return s.wiring.Wire(spec)
+}
+
 // Reap hands a leftover link to the reaper.
 func (s *Server) Reap(e addressbook.Endpoint, record bool) {
 	s.reaper.add(job{endpoint: e, record: record})

@@ -123,13 +123,15 @@ func (s *Server) remove(ctx context.Context, e addressbook.Endpoint, known bool)
 	if e.State == addressbook.Releasing {
 		return nil // the reaper has it
 	}
+	// The state comes first: a record that vanishes while its endpoint is Ready is written again.
+	s.book.SetState(e.Interface, addressbook.Releasing)
 	if err := s.records.Delete(ctx, e.Namespace, RecordName(e)); err != nil {
+		s.book.SetState(e.Interface, addressbook.Ready)
 		if errors.Is(err, ErrAPIUnavailable) {
 			return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
 		}
 		return cniError(protocol.CodeInternal, "%s.", sentence(err))
 	}
-	s.book.SetState(e.Interface, addressbook.Releasing)
 	s.reaper.add(job{endpoint: e})
 	return nil
 }

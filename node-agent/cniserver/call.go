@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/utils"
+	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
@@ -59,6 +61,9 @@ func parse(r protocol.Request) (*call, *protocol.Error) {
 	c := &call{Request: r}
 	if err := json.Unmarshal(r.Config, &c.config); err != nil {
 		return nil, cniError(protocol.CodeDecodingFailure, "The network configuration is not valid JSON of the expected shape: %v.", err)
+	}
+	if v := c.config.CNIVersion; v != "" && !slices.Contains(version.All.SupportedVersions(), v) {
+		return nil, cniError(protocol.CodeInvalidConfig, "cniVersion %q is not supported; use one of %v.", v, version.All.SupportedVersions())
 	}
 	if r.Command == "GC" || r.Command == "STATUS" {
 		return c, nil

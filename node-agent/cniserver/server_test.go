@@ -1,0 +1,356 @@
+package cniserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/cni-plugin/protocol"
+	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/node-agent/endpoint"
+	"github.com/causeway-net/causeway/node-agent/marks"
+)
+
+// world stands for the API and the kernel, so that every failure can be had at will. The real ones are tested end to end.
+type world struct {
+	mu       sync.Mutex
+	records  map[string]*v1alpha1.WorkloadEndpoint
+	links    map[string]bool
+	marked   map[string]bool
+	writes   int
+	failAPI  error
+	failWire error
+	slow     map[string]chan struct{} // host interface whose wiring waits
+	gone     error
+}
+
+func newWorld() *world {
+	return &world{records: map[string]*v1alpha1.WorkloadEndpoint{}, links: map[string]bool{}, marked: map[string]bool{}, slow: map[string]chan struct{}{}}
+}
+
+func (w *world) Create(_ context.Context, r *v1alpha1.WorkloadEndpoint) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes++
+	if w.failAPI != nil {
+		return w.failAPI
+	}
+	w.records[r.Namespace+"/"+r.Name] = r
+	return nil
+}
+
+func (w *world) Delete(_ context.Context, namespace, name string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes++
+	if w.failAPI != nil {
+		return w.failAPI
+	}
+	delete(w.records, namespace+"/"+name)
+	return nil
+}
+
+func (w *world) Wire(s endpoint.Spec) error {
+	w.mu.Lock()
+	wait := w.slow[s.HostInterface]
+	w.mu.Unlock()
+	if wait != nil {
+		<-wait
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.failWire != nil {
+		return w.failWire
+	}
+	w.links[s.HostInterface] = true
+	return nil
+}
+
+func (w *world) Check(endpoint.Spec) error { return nil }
+
+func (w *world) MarkForReaping(name string) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.links[name] {
+		w.marked[name] = true
+	}
+	return w.links[name], nil
+}
+
+func (w *world) Exists(name string) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.links[name], nil
+}
+
+func (w *world) Reap() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for name := range w.marked {
+		delete(w.links, name)
+		delete(w.marked, name)
+	}
+	return nil
+}
+
+func (w *world) Candidates(string, []string) ([][]string, error) { return [][]string{{"p"}}, nil }
+func (w *world) MTU([]string) int                                { return 1450 }
+func (w *world) Fullness(pool string) string                     { return "IPPool " + pool + " is full: 63 of 63" }
+func (w *world) Unavailable() error                              { return w.gone }
+
+func newTestServer(t *testing.T, w *world) *Server {
+	t.Helper()
+	book := addressbook.New(addressbook.Options{Now: time.Now, DemandChanged: func() {}})
+	book.SetPools([]addressbook.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.0.0.0/16"), Usable: true, BlockCapacity: 63}})
+	book.SetBlocks([]addressbook.Block{{CIDR: netip.MustParsePrefix("10.0.0.0/26"), Pool: "p"}})
+	s := New(Options{Node: "n", Book: book, Records: w, Wiring: w, Pools: w, Health: w, Log: logr.Discard(), Observe: func(string, uint, time.Duration) {}})
+	s.SetSynced()
+	return s
+}
+
+func request(verb, id string) protocol.Request {
+	return protocol.Request{
+		Command: verb, ContainerID: id, NetworkNamespace: "/run/netns/x", Interface: "eth0",
+		Args:   "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0;IgnoreUnknown=1",
+		Config: json.RawMessage(`{"cniVersion":"1.1.0","name":"causeway","type":"causeway"}`),
+	}
+}
+
+func (s *Server) must(t *testing.T, r protocol.Request) protocol.Response {
+	t.Helper()
+	response := s.Handle(t.Context(), r)
+	if response.Error != nil {
+		t.Fatalf("%s %s: %+v", r.Command, r.ContainerID, response.Error)
+	}
+	return response
+}
+
+func (s *Server) reapAll(t *testing.T) {
+	t.Helper()
+	for !s.reaper.pass(t.Context()) {
+	}
+}
+
+func TestAddAndDelCostOneWriteEach(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	s.must(t, request("ADD", "a"))
+	if w.writes != 1 || len(w.records) != 1 {
+		t.Fatalf("ADD: %d writes, %d records", w.writes, len(w.records))
+	}
+	s.must(t, request("DEL", "a"))
+	if w.writes != 2 || len(w.records) != 0 {
+		t.Fatalf("DEL: %d writes, %d records", w.writes, len(w.records))
+	}
+	s.must(t, request("DEL", "a"))
+	s.must(t, request("DEL", "never-seen"))
+	if w.writes != 2 {
+		t.Fatalf("a second DEL and one of something unknown wrote %d times", w.writes-2)
+	}
+}
+
+func TestAddTwiceGivesTheSameAddress(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	first := s.must(t, request("ADD", "a"))
+	second := s.must(t, request("ADD", "a"))
+	if string(first.Result) != string(second.Result) || w.writes != 1 {
+		t.Fatalf("%d writes\n%s\n%s", w.writes, first.Result, second.Result)
+	}
+}
+
+func TestTwoContainersOfOnePodLiveApart(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	s.must(t, request("ADD", "old"))
+	s.must(t, request("ADD", "new"))
+	s.must(t, request("DEL", "old"))
+	s.reapAll(t)
+	if !w.links[marks.HostInterface("new", "eth0")] || len(w.records) != 1 {
+		t.Fatalf("the late DEL of the old sandbox touched the new one: %v, %v", w.links, w.records)
+	}
+}
+
+func TestAnAddressRestsUntilItsLinkIsGone(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	s.must(t, request("ADD", "a"))
+	s.must(t, request("DEL", "a"))
+	if e, known := s.book.Get(marks.HostInterface("a", "eth0")); !known || e.State != addressbook.Releasing {
+		t.Fatalf("the book forgot the address while the link is there: %+v, %t", e, known)
+	}
+	if response := s.Handle(t.Context(), request("ADD", "a")); response.Error == nil || response.Error.Code != protocol.CodeTryAgainLater {
+		t.Fatalf("ADD during DEL: %+v", response)
+	}
+	s.reapAll(t)
+	s.must(t, request("ADD", "a"))
+}
+
+func TestFailedAddLeavesNothing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		api, wire error
+		code      uint
+	}{
+		"API away":      {api: fmt.Errorf("%w: refused", ErrAPIUnavailable), code: protocol.CodeTryAgainLater},
+		"API says no":   {api: errors.New("namespaces \"default\" not found"), code: protocol.CodeInternal},
+		"no namespace":  {wire: endpoint.ErrNoNamespace, code: protocol.CodeNoNamespace},
+		"name is taken": {wire: endpoint.ErrInterfaceTaken, code: protocol.CodeInterfaceTaken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.failAPI, w.failWire = tc.api, tc.wire
+			s := newTestServer(t, w)
+			response := s.Handle(t.Context(), request("ADD", "a"))
+			if response.Error == nil || response.Error.Code != tc.code || !strings.HasSuffix(response.Error.Message, ".") {
+				t.Fatalf("got %+v, want code %d and a sentence", response.Error, tc.code)
+			}
+			if s.reaper.pass(t.Context()) && tc.api != nil {
+				t.Error("the address is free although the record may exist")
+			}
+			w.mu.Lock()
+			w.failAPI, w.failWire = nil, nil
+			w.mu.Unlock()
+			s.reapAll(t)
+			if len(w.links)+len(w.records)+len(s.book.Endpoints()) != 0 {
+				t.Errorf("left: %v, %v, %v", w.links, w.records, s.book.Endpoints())
+			}
+		})
+	}
+}
+
+func TestFailedDelKeepsTheAddress(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	s.must(t, request("ADD", "a"))
+	w.failAPI = fmt.Errorf("%w: refused", ErrAPIUnavailable)
+	response := s.Handle(t.Context(), request("DEL", "a"))
+	if response.Error == nil || response.Error.Code != protocol.CodeTryAgainLater {
+		t.Fatalf("got %+v", response)
+	}
+	if e, known := s.book.Get(marks.HostInterface("a", "eth0")); !known || e.State != addressbook.Ready {
+		t.Fatalf("the endpoint is %+v, %t", e, known)
+	}
+	w.failAPI = nil
+	s.must(t, request("DEL", "a"))
+	s.reapAll(t)
+	if len(s.book.Endpoints()) != 0 {
+		t.Fatal("the address is lost")
+	}
+}
+
+func TestASlowAddBlocksNobodyElse(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	gate := make(chan struct{})
+	w.slow[marks.HostInterface("slow", "eth0")] = gate
+	slow := make(chan protocol.Response, 1)
+	go func() { slow <- s.Handle(context.Background(), request("ADD", "slow")) }()
+	s.must(t, request("ADD", "quick"))
+	impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	for {
+		if _, known := s.book.Get(marks.HostInterface("slow", "eth0")); known {
+			break
+		}
+	}
+	if response := s.Handle(impatient, request("DEL", "slow")); response.Error == nil || response.Error.Code != protocol.CodeTryAgainLater {
+		t.Errorf("DEL during ADD: %+v", response)
+	}
+	close(gate)
+	if response := <-slow; response.Error != nil {
+		t.Errorf("the slow ADD: %+v", response.Error)
+	}
+	s.must(t, request("DEL", "slow"))
+}
+
+func TestGCRemovesWhatTheRuntimeDoesNotListInItsNetworkOnly(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	s.must(t, request("ADD", "kept"))
+	s.must(t, request("ADD", "stale"))
+	other := request("ADD", "other")
+	other.Config = json.RawMessage(`{"cniVersion":"1.1.0","name":"second","type":"causeway"}`)
+	s.must(t, other)
+	gc := protocol.Request{Command: "GC", Config: json.RawMessage(`{"cniVersion":"1.1.0","name":"causeway","type":"causeway","cni.dev/valid-attachments":[{"containerID":"kept","ifname":"eth0"}]}`)}
+	s.must(t, gc)
+	s.reapAll(t)
+	var left []string
+	for _, e := range s.book.Endpoints() {
+		left = append(left, e.ContainerID)
+	}
+	slices.Sort(left)
+	if !slices.Equal(left, []string{"kept", "other"}) {
+		t.Fatalf("left: %v", left)
+	}
+}
+
+func TestResultsForEveryVersion(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	for _, version := range []string{"0.2.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
+		r := request("ADD", "v"+version)
+		r.Config = json.RawMessage(fmt.Sprintf(`{"cniVersion":%q,"name":"causeway","type":"causeway"}`, version))
+		response := s.must(t, r)
+		if !strings.Contains(string(response.Result), fmt.Sprintf(`"cniVersion":%q`, version)) {
+			t.Errorf("version %s got %s", version, response.Result)
+		}
+		r.Command = "CHECK"
+		r.Config = json.RawMessage(fmt.Sprintf(`{"cniVersion":%q,"name":"causeway","type":"causeway","prevResult":%s}`, version, response.Result))
+		if version != "0.2.0" { // CHECK came with 0.4.0, prevResult with 0.3.0
+			s.must(t, r)
+		}
+	}
+}
+
+func TestBadInputIsRefusedWithASentence(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for name, tc := range map[string]struct {
+		change func(*protocol.Request)
+		code   uint
+	}{
+		"no JSON":           {func(r *protocol.Request) { r.Config = json.RawMessage(`{`) }, protocol.CodeDecodingFailure},
+		"JSON of no use":    {func(r *protocol.Request) { r.Config = json.RawMessage(`[1]`) }, protocol.CodeDecodingFailure},
+		"container id":      {func(r *protocol.Request) { r.ContainerID = "../x" }, protocol.CodeInvalidEnvironment},
+		"no container id":   {func(r *protocol.Request) { r.ContainerID = "" }, protocol.CodeInvalidEnvironment},
+		"interface":         {func(r *protocol.Request) { r.Interface = "sixteen-letters-" }, protocol.CodeInvalidEnvironment},
+		"interface slash":   {func(r *protocol.Request) { r.Interface = "a/b" }, protocol.CodeInvalidEnvironment},
+		"arguments":         {func(r *protocol.Request) { r.Args = "K8S_POD_NAME" }, protocol.CodeInvalidEnvironment},
+		"pod name":          {func(r *protocol.Request) { r.Args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=Web_0" }, protocol.CodeInvalidEnvironment},
+		"long pod name":     {func(r *protocol.Request) { r.Args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + long }, protocol.CodeInvalidEnvironment},
+		"no netns":          {func(r *protocol.Request) { r.NetworkNamespace = "" }, protocol.CodeInvalidEnvironment},
+		"verb":              {func(r *protocol.Request) { r.Command = "MOVE" }, protocol.CodeInvalidEnvironment},
+		"version":           {func(r *protocol.Request) { r.Config = json.RawMessage(`{"cniVersion":"9.9.9","name":"x"}`) }, protocol.CodeInvalidConfig},
+		"address not an IP": {func(r *protocol.Request) { r.Config = json.RawMessage(`{"cniVersion":"1.1.0","name":"x","runtimeConfig":{"ips":["ten"]}}`) }, protocol.CodeInternal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTestServer(t, newWorld())
+			r := request("ADD", "a")
+			tc.change(&r)
+			response := s.Handle(t.Context(), r)
+			if response.Error == nil || response.Error.Code != tc.code || response.Error.Message == "" {
+				t.Fatalf("got %+v, want code %d", response.Error, tc.code)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"cniVersion":"1.1.0","name":"x"}`), "id", "eth0", "K8S_POD_NAME=a;K8S_POD_NAMESPACE=b")
+	f.Add([]byte(`null`), "", "", ";;=")
+	f.Fuzz(func(t *testing.T, conf []byte, id, ifname, args string) {
+		c, bad := parse(protocol.Request{Command: "ADD", ContainerID: id, Interface: ifname, Args: args, Config: conf})
+		if bad == nil && (len(c.key) != 13 || c.pod == "" || c.namespace == "") {
+			t.Fatalf("accepted %+v", c)
+		}
+	})
+}

@@ -1,0 +1,171 @@
+// Package controllers watches the API and carries out what the planners beside it decide: NodeNetworks for Nodes, blocks for
+// nodes, statuses for pools and BGP objects, and clean-up after deleted Nodes. All of its state is in the API: two
+// leaders at once, or one that dies half way, do no harm.
+package controllers
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+// LeaderLease is the name of the Lease that controllers elect their leader by.
+const LeaderLease = "causeway-controller"
+
+// Options are the controller's settings.
+type Options struct {
+	// AgentLeaseDuration is how long a missing agent or Node is waited for where no Lease says it.
+	AgentLeaseDuration time.Duration
+	// StatusInterval is the least time between two statuses of one pool while only its numbers change.
+	StatusInterval time.Duration
+
+	MetricsBindAddress     string
+	HealthProbeBindAddress string
+
+	LeaderElect             bool
+	LeaderElectionNamespace string
+	LeaseDuration           time.Duration
+	RenewDeadline           time.Duration
+	RetryPeriod             time.Duration
+
+	Logger logr.Logger
+}
+
+// DefaultOptions are what the flags default to.
+func DefaultOptions() Options {
+	return Options{
+		AgentLeaseDuration:      40 * time.Second,
+		StatusInterval:          time.Second,
+		MetricsBindAddress:      ":8080",
+		HealthProbeBindAddress:  ":8081",
+		LeaderElect:             true,
+		LeaderElectionNamespace: v1alpha1.SystemNamespace,
+		LeaseDuration:           5 * time.Second,
+		RenewDeadline:           3 * time.Second,
+		RetryPeriod:             500 * time.Millisecond,
+		Logger:                  logr.Discard(),
+	}
+}
+
+// Scheme returns a scheme with all kinds that Causeway uses.
+func Scheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(s); err != nil {
+		return nil, fmt.Errorf("add the Kubernetes API to the scheme: %w", err)
+	}
+	if err := v1alpha1.AddToScheme(s); err != nil {
+		return nil, fmt.Errorf("add the Causeway API to the scheme: %w", err)
+	}
+	return s, nil
+}
+
+// New returns a manager with all controllers in it, ready to start.
+func New(cfg *rest.Config, o Options) (manager.Manager, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	cfg = rest.CopyConfig(cfg)
+	// The API server's own priority and fairness is the limit; a storm of pods must not wait for ours.
+	cfg.QPS = -1
+	anyName := true
+	mgr, err := manager.New(cfg, manager.Options{
+		Scheme:                        scheme,
+		Logger:                        o.Logger,
+		Cache:                         cacheOptions(),
+		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.ConfigMap{}}}},
+		Controller:                    config.Controller{SkipNameValidation: &anyName},
+		Metrics:                       metricsserver.Options{BindAddress: o.MetricsBindAddress},
+		HealthProbeBindAddress:        o.HealthProbeBindAddress,
+		LeaderElection:                o.LeaderElect,
+		LeaderElectionID:              LeaderLease,
+		LeaderElectionNamespace:       o.LeaderElectionNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &o.LeaseDuration,
+		RenewDeadline:                 &o.RenewDeadline,
+		RetryPeriod:                   &o.RetryPeriod,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the controller's connection to the API server: %w", err)
+	}
+	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
+		if err := add("ping", healthz.Ping); err != nil {
+			return nil, fmt.Errorf("set up the health endpoints: %w", err)
+		}
+	}
+	if err := addReconcilers(mgr, o); err != nil {
+		return nil, err
+	}
+	return mgr, nil
+}
+
+func addReconcilers(mgr manager.Manager, o Options) error {
+	m, err := newMeters(metrics.Registry)
+	if err != nil {
+		return err
+	}
+	if err := addIndexes(mgr); err != nil {
+		return err
+	}
+	events := mgr.GetEventRecorder("causeway-controller")
+	pulse := newPulse(time.Now)
+	blocks := &BlockReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Meters: m, Now: time.Now, Changed: make(chan poolEvent, 64)}
+	pools := &PoolReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: events, Meters: m, Now: time.Now,
+		Pulse: pulse, Blocks: blocks, Interval: o.StatusInterval}
+	nodes := &NodeReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: events, Meters: m, Now: time.Now,
+		Pulse: pulse, LeaseDuration: o.AgentLeaseDuration}
+	peers := &BGPReconciler{Client: mgr.GetClient(), Now: time.Now}
+	for _, r := range []interface{ SetupWithManager(manager.Manager) error }{blocks, pools, nodes, peers} {
+		if err := r.SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up %T: %w", r, err)
+		}
+	}
+	return nil
+}
+
+// cacheOptions keeps out of memory what no controller reads.
+func cacheOptions() cache.Options {
+	own := map[string]cache.Config{v1alpha1.SystemNamespace: {}}
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Node{}:          {Transform: slimNode},
+			&corev1.Secret{}:        {Namespaces: own, Transform: blankSecret},
+			&coordinationv1.Lease{}: {Namespaces: own},
+		},
+	}
+}
+
+func slimNode(o any) (any, error) {
+	if n, ok := o.(*corev1.Node); ok {
+		n.ManagedFields, n.Annotations = nil, nil
+		n.Status = corev1.NodeStatus{}
+	}
+	return o, nil
+}
+
+// blankSecret keeps the lengths of a Secret's values only: the agents use them, the controller just says if they can.
+func blankSecret(o any) (any, error) {
+	if s, ok := o.(*corev1.Secret); ok {
+		s.ManagedFields, s.Annotations = nil, nil
+		for k, v := range s.Data {
+			s.Data[k] = make([]byte, len(v))
+		}
+	}
+	return o, nil
+}

@@ -1,0 +1,114 @@
+// Package routeplan decides what a node's kernel should look like for its own pods and for all others' blocks: links,
+// addresses, routes, neighbours, FDB entries, sysctls, nftables. Values come in, one comparable and printable Plan goes
+// out; it does no I/O and looks at no clock.
+package routeplan
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+// Input is all that a plan is made from. The order of its lists does not matter.
+type Input struct {
+	// Node is the own Node's name.
+	Node string
+	// V4 and V6 are the node's places on the underlay; the zero value where it has none.
+	V4, V6 Underlay
+	// Fabric are the routes of others in the main table: by them, next hops that are not on a link are resolved.
+	Fabric []FabricRoute
+	// RPFilterAll is net.ipv4.conf.all.rp_filter as found.
+	RPFilterAll  int
+	Capabilities Capabilities
+	VXLAN        VXLAN
+
+	Pools     []Pool
+	Blocks    []Block
+	Endpoints []Endpoint
+	// NodeAddresses are addresses of the cluster's nodes besides those in Blocks.
+	NodeAddresses []netip.Addr
+	// Tunnels are the names of the tunnel links of ours that exist.
+	Tunnels []string
+
+	// Learned are the best routes that BGP learned.
+	Learned []LearnedRoute
+	// AcceptDefault lets BGP set the default route.
+	AcceptDefault bool
+	// PeerRoutes are the host routes that BGP peers off the link need.
+	PeerRoutes []PeerRoute
+}
+
+// Underlay is the node's place on the network that carries everything, for one family.
+type Underlay struct {
+	Address   netip.Addr
+	Subnet    netip.Prefix
+	Interface string
+	MTU       int
+	// RPFilter is the interface's own net.ipv4.conf.*.rp_filter as found; IPv4 only.
+	RPFilter int
+	// AcceptRA is the interface's net.ipv6.conf.*.accept_ra as found; IPv6 only.
+	AcceptRA int
+}
+
+// FabricRoute is a unicast route of somebody else. Via is invalid for a connected network.
+type FabricRoute struct {
+	Prefix netip.Prefix
+	Via    netip.Addr
+	Device string
+}
+
+// Capabilities are what the kernel can do.
+type Capabilities struct {
+	IPIP, VXLAN, NFTables bool
+}
+
+// VXLAN are the parameters that all nodes share. Zeros mean the defaults.
+type VXLAN struct {
+	VNI  uint32
+	Port uint16
+}
+
+// Pool is what routing needs of an IPPool.
+type Pool struct {
+	Name string
+	CIDR netip.Prefix
+	// Encapsulation is the spec's.
+	Encapsulation v1alpha1.Encapsulation
+	// Sending is the status': what nodes send with now. Empty means the spec's.
+	Sending v1alpha1.Encapsulation
+	// Settled says that the pool is Ready for its generation: no node sends with an older encapsulation any more.
+	Settled     bool
+	NATOutgoing bool
+}
+
+// Block is what routing needs of an IPBlock. A terminating one is routed like any other until it is gone.
+type Block struct {
+	CIDR          netip.Prefix
+	Pool          string
+	Node          string
+	NodeAddresses []netip.Addr
+	Created       time.Time
+}
+
+// Endpoint is one pod interface of this node.
+type Endpoint struct {
+	// Interface is the host end.
+	Interface string
+	Addresses []netip.Addr
+	// Pools are those of the addresses, in the same order.
+	Pools []string
+	// Ready says that the interface is wired. The routes of one that is not are left as they are found.
+	Ready bool
+}
+
+// LearnedRoute is a route learned by BGP; several next hops share its load.
+type LearnedRoute struct {
+	Prefix   netip.Prefix
+	NextHops []netip.Addr
+}
+
+// PeerRoute is the host route by which a BGP peer off the link is reached.
+type PeerRoute struct {
+	Peer, Via netip.Addr
+}

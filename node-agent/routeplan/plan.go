@@ -1,0 +1,193 @@
+package routeplan
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+// Plan is what the kernel should show. Equal inputs give equal plans: every list is sorted, but for Sysctls, which are
+// in the order in which they have to be set.
+type Plan struct {
+	Links      []Link
+	Addresses  []Address
+	Neighbours []Neighbour
+	FDB        []FDBEntry
+	Routes     []Route
+	// Keep are the host ends whose routes are left as they are found.
+	Keep     []string
+	Sysctls  []Sysctl
+	Firewall Firewall
+
+	// PodMTU is what new pods get, by pool.
+	PodMTU []PoolMTU
+	// EndpointMTU is the most that each running pod's interface may have.
+	EndpointMTU []InterfaceMTU
+
+	// Problems are what keeps pools from working in full on this node.
+	Problems []Problem
+	// Refused are the learned routes that must not get into the kernel.
+	Refused []Refused
+}
+
+// LinkKind is the kernel's name of a kind of link.
+type LinkKind string
+
+// The kinds of our tunnel links.
+const (
+	KindVXLAN LinkKind = "vxlan"
+	KindIPIP  LinkKind = "ipip"
+)
+
+// Link is a tunnel link, which is up. Only a VXLAN link has VNI, Port, Local, Parent and MAC.
+type Link struct {
+	Name   string
+	Kind   LinkKind
+	MTU    int
+	VNI    uint32
+	Port   uint16
+	Local  netip.Addr
+	Parent string
+	MAC    string
+}
+
+// Address is an address of a tunnel link.
+type Address struct {
+	Device string
+	Prefix netip.Prefix
+}
+
+// Neighbour is a permanent neighbour entry.
+type Neighbour struct {
+	Device  string
+	Address netip.Addr
+	MAC     string
+}
+
+// FDBEntry says behind which node a VTEP is.
+type FDBEntry struct {
+	Device string
+	MAC    string
+	Node   netip.Addr
+}
+
+// NextHop is one way that a route takes. Via is invalid where the destination is on the link.
+type NextHop struct {
+	Via    netip.Addr
+	Device string
+	OnLink bool
+}
+
+// Route is a route of the main table. It has no next hops if it is a blackhole.
+type Route struct {
+	Dst      netip.Prefix
+	Source   v1alpha1.RouteSource
+	Protocol int
+	NextHop  NextHop
+	// More are the further next hops of a route that shares load.
+	More []NextHop
+}
+
+// Blackhole says whether the route drops what it matches.
+func (r Route) Blackhole() bool { return r.NextHop.Device == "" }
+
+// Equal compares routes.
+func (r Route) Equal(o Route) bool {
+	return r.Dst == o.Dst && r.Source == o.Source && r.Protocol == o.Protocol && r.NextHop == o.NextHop && slices.Equal(r.More, o.More)
+}
+
+// Sysctl is a setting below /proc/sys, for example net/ipv4/ip_forward.
+type Sysctl struct {
+	Key, Value string
+	// Optional says that a kernel or a pod without that setting is in order.
+	Optional bool
+}
+
+// Firewall is the nftables table.
+type Firewall struct {
+	Sets   []Set
+	Chains []Chain
+}
+
+// Set is a named set.
+type Set struct {
+	Name     string
+	Type     string
+	Interval bool
+	Elements []string
+}
+
+// Chain is a base chain that accepts what its rules do not drop.
+type Chain struct {
+	Name     string
+	Type     string
+	Hook     string
+	Priority string
+	Rules    []string
+}
+
+// PoolMTU is an MTU for new pods.
+type PoolMTU struct {
+	Pool string
+	MTU  int
+}
+
+// InterfaceMTU is an MTU for a running pod.
+type InterfaceMTU struct {
+	Interface string
+	MTU       int
+}
+
+// Problem is something that a pool, or the node, needs and does not have.
+type Problem struct {
+	// Pool is empty where the node as a whole is meant.
+	Pool          string
+	Encapsulation v1alpha1.Encapsulation
+	// Module is the kernel module that is missing, if that is the problem.
+	Module  string
+	Message string
+}
+
+// Refused is a learned route that must not get into the kernel.
+type Refused struct {
+	Prefix  netip.Prefix
+	Message string
+}
+
+// PodMTUOf returns the MTU for a pod with addresses of these pools: the smallest, or 0 if none is known.
+func (p Plan) PodMTUOf(pools ...string) int {
+	mtu := 0
+	for _, m := range p.PodMTU {
+		if slices.Contains(pools, m.Pool) && (mtu == 0 || m.MTU < mtu) {
+			mtu = m.MTU
+		}
+	}
+	return mtu
+}
+
+// Counts returns how many routes there are of each source, sorted.
+func (p Plan) Counts() []v1alpha1.RouteCount {
+	type key struct {
+		source   v1alpha1.RouteSource
+		protocol int
+	}
+	n := map[key]int32{}
+	for _, r := range p.Routes {
+		n[key{r.Source, r.Protocol}]++
+	}
+	var counts []v1alpha1.RouteCount
+	for k, c := range n {
+		counts = append(counts, v1alpha1.RouteCount{Source: k.source, Protocol: int32(k.protocol), Count: c})
+	}
+	slices.SortFunc(counts, func(a, b v1alpha1.RouteCount) int {
+		if a.Protocol != b.Protocol {
+			return int(a.Protocol - b.Protocol)
+		}
+		if a.Source < b.Source {
+			return -1
+		}
+		return 1
+	})
+	return counts
+}

@@ -1,0 +1,16 @@
+// Command causeway-speaker is the BGP speaker of a node. The agent starts it. It is a binary of its own, so that the agent
+// does not carry GoBGP.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/causeway-net/causeway/node-agent/speaker/bgp"
+)
+
+func main() {
+	if bgp.NewCommand().ExecuteContext(context.Background()) != nil {
+		os.Exit(1)
+	}
+}

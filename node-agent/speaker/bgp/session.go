@@ -1,0 +1,280 @@
+package bgp
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
+
+	"github.com/causeway-net/causeway/node-agent/bgpplan"
+)
+
+const (
+	dialTimeout = 3 * time.Second
+	// dialLater is how long the side that has the higher address leaves the first attempt to the other, so that their
+	// connections don't cross: GoBGP knows no collision detection (RFC 4271 section 6.8).
+	dialLater = 1500 * time.Millisecond
+	// heldTimeout is how long an accepted connection waits for GoBGP to leave Idle.
+	heldTimeout = 5 * time.Second
+)
+
+// session is one configured peer: GoBGP's state machine and the connections that we make for it.
+type session struct {
+	plan bgpplan.Session
+	fsm  fsm
+	// changed is called when the status may have changed.
+	changed func()
+	cancel  context.CancelFunc
+	ctx     context.Context
+	wait    sync.WaitGroup
+	wake    chan struct{}
+
+	mu        sync.Mutex
+	deleted   bool
+	conn      *guard
+	held      *net.TCPConn
+	state     bgp.FSMState
+	since     time.Time
+	lastError string
+	eor       map[bool]bool // by "is IPv6"
+	started   time.Time
+}
+
+func newSession(plan bgpplan.Session, f fsm, changed func()) *session {
+	ctx, cancel := context.WithCancel(context.Background())
+	now := time.Now()
+	s := &session{
+		plan: plan, fsm: f, changed: changed, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1),
+		since: now, started: now, eor: map[bool]bool{},
+	}
+	s.wait.Add(1)
+	go s.dialLoop()
+	return s
+}
+
+// observe takes note of a change of GoBGP's state.
+func (s *session) observe() {
+	state := s.fsm.state()
+	s.mu.Lock()
+	if state != s.state {
+		if state == bgp.BGP_FSM_ESTABLISHED {
+			s.fsm.shortenIdle()
+			clear(s.eor)
+		}
+		s.state, s.since = state, time.Now()
+	}
+	held := s.held
+	if held != nil && state == bgp.BGP_FSM_ACTIVE {
+		s.held = nil
+	} else {
+		held = nil
+	}
+	s.mu.Unlock()
+	if held != nil {
+		s.deliver(held)
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	s.changed()
+}
+
+func (s *session) fail(words string) {
+	s.mu.Lock()
+	s.lastError = words
+	s.mu.Unlock()
+	s.changed()
+}
+
+// dialLoop connects whenever GoBGP waits for a connection.
+func (s *session) dialLoop() {
+	defer s.wait.Done()
+	delay := time.Duration(0)
+	if s.plan.DialLater {
+		delay = dialLater
+	}
+	for s.untilActive() {
+		if !s.pause(delay) || s.fsm.state() != bgp.BGP_FSM_ACTIVE {
+			if s.ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		drops := md5Drops()
+		conn, err := s.dial()
+		if err != nil {
+			if s.ctx.Err() == nil {
+				s.fail(dialWords(s.plan, err, md5Drops() > drops))
+			}
+			delay = min(max(2*delay, 500*time.Millisecond), 5*time.Second)
+			delay += rand.N(delay / 4)
+			continue
+		}
+		s.deliver(conn)
+		delay = time.Second // after a session that did not last
+		if s.plan.DialLater {
+			delay = dialLater
+		}
+		s.pause(200 * time.Millisecond) // GoBGP takes a moment to see the connection
+	}
+}
+
+// untilActive waits for GoBGP to want a connection.
+func (s *session) untilActive() bool {
+	for s.fsm.state() != bgp.BGP_FSM_ACTIVE {
+		select {
+		case <-s.ctx.Done():
+			return false
+		case <-s.wake:
+		case <-time.After(time.Second):
+		}
+	}
+	return s.ctx.Err() == nil
+}
+
+func (s *session) pause(d time.Duration) bool {
+	if d == 0 {
+		return s.ctx.Err() == nil
+	}
+	select {
+	case <-s.ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func (s *session) dial() (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: dialTimeout, Control: func(_, _ string, raw syscall.RawConn) error {
+		return controlRaw(raw, func(fd int) error {
+			if s.plan.Password != "" {
+				if err := setMD5(fd, s.plan.Peer, s.plan.Password); err != nil {
+					return err
+				}
+			}
+			return setTTL(fd, s.plan)
+		})
+	}}
+	d.SetMultipathTCP(false)
+	if s.plan.SourceAddress.IsValid() {
+		d.LocalAddr = &net.TCPAddr{IP: s.plan.SourceAddress.AsSlice()}
+	}
+	conn, err := d.DialContext(s.ctx, "tcp", net.JoinHostPort(s.plan.Peer.String(), strconv.Itoa(int(s.plan.Port))))
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// accept takes a connection that the peer opened. A peer that opens a second one has restarted (RFC 4724 section 4.2):
+// the first is closed without a word, and the new one waits until GoBGP is ready for it.
+func (s *session) accept(conn *net.TCPConn) {
+	if err := control(conn, func(fd int) error { return setTTL(fd, s.plan) }); err != nil {
+		_ = conn.Close()
+		return
+	}
+	switch s.fsm.state() {
+	case bgp.BGP_FSM_ACTIVE:
+		s.deliver(conn)
+		return
+	case bgp.BGP_FSM_OPENSENT, bgp.BGP_FSM_OPENCONFIRM:
+		_ = conn.Close()
+		return
+	}
+	s.mu.Lock()
+	if s.deleted {
+		s.mu.Unlock()
+		_ = conn.Close()
+		return
+	}
+	if s.held != nil {
+		_ = s.held.Close()
+	}
+	s.held = conn
+	established := s.conn
+	s.mu.Unlock()
+	if established != nil && s.fsm.state() == bgp.BGP_FSM_ESTABLISHED {
+		established.quiet()
+	}
+	time.AfterFunc(heldTimeout, func() { s.drop(conn) })
+	s.observe() // It may have become Active in between.
+}
+
+// drop closes a held connection that GoBGP never became ready for.
+func (s *session) drop(conn *net.TCPConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held == conn {
+		s.held = nil
+		_ = conn.Close()
+	}
+}
+
+// deliver hands a connection to GoBGP.
+func (s *session) deliver(conn *net.TCPConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.deleted || s.fsm.state() != bgp.BGP_FSM_ACTIVE {
+		_ = conn.Close()
+		return
+	}
+	g := newGuard(conn, s.plan, s.fail)
+	select {
+	case s.fsm.connections <- g:
+		s.conn = g
+	default:
+		_ = conn.Close()
+	}
+}
+
+// retire stops making connections. The caller may then delete GoBGP's neighbour, which closes its channel. A quiet end
+// leaves the peer its routes.
+func (s *session) retire(quiet bool) {
+	s.mu.Lock()
+	s.deleted = true
+	conn, held := s.conn, s.held
+	s.held = nil
+	s.mu.Unlock()
+	s.cancel()
+	if held != nil {
+		_ = held.Close()
+	}
+	if quiet && conn != nil {
+		conn.quiet()
+	}
+	s.wait.Wait()
+}
+
+// endOfRIB notes that the peer has sent all its routes of a family.
+func (s *session) endOfRIB(v6 bool) {
+	s.mu.Lock()
+	s.eor[v6] = true
+	s.mu.Unlock()
+	s.changed()
+}
+
+// converged says whether the peer has said all it had to say since the session was made.
+func (s *session) converged(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.started) > max(s.plan.RestartTime, 10*time.Second) {
+		return true
+	}
+	if s.state != bgp.BGP_FSM_ESTABLISHED || s.conn == nil {
+		return false
+	}
+	peer := s.conn.peer.Load()
+	if peer == nil {
+		return false
+	}
+	if !peer.graceful || s.plan.RestartTime == 0 {
+		return now.Sub(s.since) > 10*time.Second // It may send no End-of-RIB at all.
+	}
+	return (!peer.ipv4 || !s.plan.IPv4 || s.eor[false]) && (!peer.ipv6 || !s.plan.IPv6 || s.eor[true])
+}

@@ -1,0 +1,159 @@
+package speaker
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/causeway-net/causeway/node-agent/bgpplan"
+)
+
+// Snapshot is all that has been learned at one moment.
+type Snapshot struct {
+	// Version grows with every change.
+	Version uint64
+	// Known is false until the speaker has said for the first time what it knows: routes of an earlier agent's must stay.
+	Known bool
+	// Routes are sorted by prefix. They are shared: don't change them.
+	Routes []bgpplan.LearnedRoute
+}
+
+// learned are the routes, with those that are kept while a peer or the speaker itself restarts.
+type learned struct {
+	mu      sync.Mutex
+	fresh   map[netip.Prefix][]Hop
+	stale   map[netip.Prefix][]Hop
+	shared  map[string][]netip.Addr
+	version uint64
+	known   bool
+	last    Snapshot
+}
+
+func newLearned() *learned {
+	return &learned{fresh: map[netip.Prefix][]Hop{}, stale: map[netip.Prefix][]Hop{}, shared: map[string][]netip.Addr{}}
+}
+
+// adopt takes routes that the kernel has from an earlier agent as stale ones of no known peer.
+func (l *learned) adopt(routes []bgpplan.LearnedRoute) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range routes {
+		if _, fresh := l.fresh[r.Prefix]; fresh {
+			continue
+		}
+		var hops []Hop
+		for _, nh := range r.NextHops {
+			hops = append(hops, Hop{NextHop: nh})
+		}
+		l.stale[r.Prefix] = hops
+	}
+	l.version++
+}
+
+// restarted makes all routes stale: the speaker begins anew.
+func (l *learned) restarted() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p, hops := range l.fresh {
+		l.stale[p] = hops
+	}
+	clear(l.fresh)
+}
+
+// hold keeps a copy of the peers' routes, for they are about to go and come back.
+func (l *learned) hold(peers []netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p, hops := range l.fresh {
+		if slices.ContainsFunc(hops, func(h Hop) bool { return slices.Contains(peers, h.Peer) }) {
+			l.stale[p] = hops
+		}
+	}
+}
+
+// setKnown says that the speaker has said what it knows.
+func (l *learned) setKnown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known = true
+}
+
+// change takes changes of best paths.
+func (l *learned) change(changes []RouteChange) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range changes {
+		if len(c.Hops) == 0 {
+			delete(l.fresh, c.Prefix)
+		} else {
+			l.fresh[c.Prefix] = c.Hops
+		}
+	}
+	l.version++
+}
+
+// release drops stale routes of which no hop's peer is still awaited.
+func (l *learned) release(awaited func(peer netip.Addr) bool) (dropped bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p, hops := range l.stale {
+		if !slices.ContainsFunc(hops, func(h Hop) bool { return awaited(h.Peer) }) {
+			delete(l.stale, p)
+			dropped = true
+		}
+	}
+	if dropped {
+		l.version++
+	}
+	return dropped
+}
+
+// snapshot returns what there is.
+func (l *learned) snapshot() Snapshot {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last.Version == l.version && l.last.Known == l.known {
+		return l.last
+	}
+	routes := make([]bgpplan.LearnedRoute, 0, len(l.fresh)+len(l.stale))
+	for p, hops := range l.fresh {
+		routes = append(routes, bgpplan.LearnedRoute{Prefix: p, NextHops: l.nextHops(hops)})
+	}
+	for p, hops := range l.stale {
+		if _, fresh := l.fresh[p]; !fresh {
+			routes = append(routes, bgpplan.LearnedRoute{Prefix: p, NextHops: l.nextHops(hops)})
+		}
+	}
+	slices.SortFunc(routes, func(a, b bgpplan.LearnedRoute) int {
+		if c := a.Prefix.Addr().Compare(b.Prefix.Addr()); c != 0 {
+			return c
+		}
+		return a.Prefix.Bits() - b.Prefix.Bits()
+	})
+	l.last = Snapshot{Version: l.version, Known: l.known, Routes: routes}
+	return l.last
+}
+
+// nextHops returns the sorted next hops. Equal sets are one slice: 100,000 prefixes of one peer have one.
+func (l *learned) nextHops(hops []Hop) []netip.Addr {
+	addrs := make([]netip.Addr, 0, 4)
+	for _, h := range hops {
+		addrs = append(addrs, h.NextHop)
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	addrs = slices.Compact(addrs)
+	var key strings.Builder
+	for _, a := range addrs {
+		raw := a.As16()
+		key.Write(raw[:])
+	}
+	if shared, ok := l.shared[key.String()]; ok {
+		return shared
+	}
+	if len(l.shared) > 4096 {
+		clear(l.shared)
+	}
+	l.shared[key.String()] = addrs
+	return addrs
+}

@@ -47,7 +47,7 @@ func enter() error {
 	return nil
 }
 
-func podNamespace(t *testing.T) string {
+func podNamespace(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "netns")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

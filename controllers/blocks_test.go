@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -206,6 +207,16 @@ func TestOverlap(t *testing.T) {
 	w.waitPool("b", "overlapping", is(v1alpha1.ConditionOverlapping))
 	w.waitPool("b", "says which", func(p *v1alpha1.IPPool) bool {
 		return strings.Contains(meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady).Message, "pool a")
+	})
+	w.wait("an event says so too", func() string {
+		var l eventsv1.EventList
+		w.must(w.List(w.ctx, &l))
+		for _, e := range l.Items {
+			if e.Reason == v1alpha1.ConditionOverlapping && e.Regarding.Name == "b" {
+				return ""
+			}
+		}
+		return fmt.Sprint(len(l.Items), " other events")
 	})
 	w.waitPool("a", "not overlapping", isNot(v1alpha1.ConditionOverlapping))
 	w.must(w.Delete(w.ctx, &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "a"}}))

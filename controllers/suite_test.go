@@ -43,6 +43,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer cluster.Stop()
+	for _, file := range []string{"role.yaml", "role_binding.yaml", "service_account.yaml"} {
+		if err := cluster.Apply(context.Background(), filepath.Join("..", "config", "rbac", "controller", file)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	return m.Run()
 }
 
@@ -61,13 +67,16 @@ func begin(t *testing.T) *world {
 	return w
 }
 
-// controller starts a controller, and returns what stops it.
-func (w *world) controller() context.CancelFunc {
+// controller starts a controller with no more rights than config/rbac gives it, and returns what stops it.
+func (w *world) controller(change ...func(*controllers.Options)) context.CancelFunc {
 	w.Helper()
 	o := controllers.DefaultOptions()
 	o.LeaderElect, o.MetricsBindAddress, o.HealthProbeBindAddress = false, "0", "0"
 	o.AgentLeaseDuration, o.StatusInterval = 2*time.Second, 200*time.Millisecond
-	mgr, err := controllers.New(cluster.Config, o)
+	for _, c := range change {
+		c(&o)
+	}
+	mgr, err := controllers.New(cluster.As("causeway-controller"), o)
 	if err != nil {
 		w.Fatal(err)
 	}

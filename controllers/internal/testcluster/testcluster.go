@@ -20,6 +20,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -133,6 +134,34 @@ func (c *Cluster) prepare(ctx context.Context, crds string) error {
 		}
 		return nil
 	})
+}
+
+// Apply creates all objects of a YAML file.
+func (c *Cluster) Apply(ctx context.Context, path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read a manifest: %w", err)
+	}
+	for _, document := range bytes.Split(text, []byte("\n---\n")) {
+		o := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal(bytes.TrimPrefix(document, []byte("---\n")), &o.Object); err != nil {
+			return fmt.Errorf("read %s: %w", path, err)
+		}
+		if err := c.Client.Create(ctx, o); err != nil {
+			return fmt.Errorf("create what %s describes: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// As returns a configuration that acts as a service account of causeway-system.
+func (c *Cluster) As(account string) *rest.Config {
+	cfg := rest.CopyConfig(c.Config)
+	cfg.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:" + v1alpha1.SystemNamespace + ":" + account,
+		Groups:   []string{"system:serviceaccounts", "system:authenticated"},
+	}
+	return cfg
 }
 
 // run starts a process that dies with this one. The starting thread is kept: the kernel ties the signal to it (prctl(2)).

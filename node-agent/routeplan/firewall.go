@@ -116,7 +116,7 @@ func addressSet(name string, v4 bool, all []netip.Addr) Set {
 func prefixSet(name string, v4 bool, all []netip.Prefix) Set {
 	s := addressSet(name, v4, nil)
 	s.Interval = true
-	slices.SortFunc(all, comparePrefixes)
+	slices.SortFunc(all, ComparePrefixes)
 	var last netip.Prefix
 	for _, p := range all {
 		if p.Addr().Is4() != v4 || inside(p, last) {

@@ -51,7 +51,7 @@ func (m *maker) tunnelledPools() []Pool {
 			pools = append(pools, p)
 		}
 	}
-	slices.SortFunc(pools, func(a, b Pool) int { return comparePrefixes(a.CIDR, b.CIDR) })
+	slices.SortFunc(pools, func(a, b Pool) int { return ComparePrefixes(a.CIDR, b.CIDR) })
 	return pools
 }
 

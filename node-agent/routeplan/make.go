@@ -73,7 +73,7 @@ func newMaker(in Input) *maker {
 		}
 	}
 	slices.SortFunc(m.blocks, func(a, b Block) int {
-		return cmp.Or(a.Created.Compare(b.Created), comparePrefixes(a.CIDR, b.CIDR), cmp.Compare(a.Node, b.Node))
+		return cmp.Or(a.Created.Compare(b.Created), ComparePrefixes(a.CIDR, b.CIDR), cmp.Compare(a.Node, b.Node))
 	})
 	return m
 }
@@ -83,7 +83,7 @@ func (m *maker) finish() Plan {
 	for _, r := range m.routes {
 		p.Routes = append(p.Routes, r)
 	}
-	slices.SortFunc(p.Routes, func(a, b Route) int { return comparePrefixes(a.Dst, b.Dst) })
+	slices.SortFunc(p.Routes, func(a, b Route) int { return ComparePrefixes(a.Dst, b.Dst) })
 	for n := range m.neighbours {
 		p.Neighbours = append(p.Neighbours, n)
 	}
@@ -103,7 +103,7 @@ func (m *maker) finish() Plan {
 	for prefix, message := range m.refused {
 		p.Refused = append(p.Refused, Refused{prefix, message})
 	}
-	slices.SortFunc(p.Refused, func(a, b Refused) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	slices.SortFunc(p.Refused, func(a, b Refused) int { return ComparePrefixes(a.Prefix, b.Prefix) })
 	return *p
 }
 
@@ -115,7 +115,8 @@ func (m *maker) underlay(a netip.Addr) Underlay {
 	return m.in.V6
 }
 
-func comparePrefixes(a, b netip.Prefix) int {
+// ComparePrefixes is the order of Plan.Routes.
+func ComparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 

@@ -1,0 +1,197 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/node-agent/routeplan"
+)
+
+const (
+	// ownedAlias marks the kernel's tunl0 as taken over by us.
+	ownedAlias = "causeway"
+	// ourAddressProtocol marks our addresses (IFA_PROTO, since Linux 5.18).
+	ourAddressProtocol = marks.RouteProtocol
+	ifaProto           = 11
+)
+
+// Actual is what the kernel showed at one moment.
+type Actual struct {
+	links      map[string]netlink.Link
+	addresses  map[routeplan.Address]bool // of our tunnels; true if they bear our mark
+	neighbours map[routeplan.Neighbour]bool
+	fdb        map[routeplan.FDBEntry]bool
+}
+
+// Tunnels returns the names of the tunnel links of ours that exist, for routeplan.Input.
+func (a *Actual) Tunnels() []string {
+	var names []string
+	for _, name := range []string{marks.IPIPDevice, marks.VXLANDevice} {
+		if l, ok := a.links[name]; ok && owned(l) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// owned says whether a tunnel link is ours. tunl0 belongs to the kernel; it is ours while it has our alias.
+func owned(l netlink.Link) bool {
+	switch l.Attrs().Name {
+	case marks.VXLANDevice:
+		return l.Type() == string(routeplan.KindVXLAN)
+	case marks.IPIPDevice:
+		return l.Attrs().Alias == ownedAlias
+	}
+	return false
+}
+
+// Read looks at the kernel. Routes are dumped at the first time, every minute, and where the notifications do not tell
+// enough; else they are known.
+func (a *Applier) Read(ctx context.Context) (*Actual, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := a.readRoutes(); err != nil {
+		return nil, fmt.Errorf("read routes: %w", err)
+	}
+	actual := &Actual{
+		links: map[string]netlink.Link{}, addresses: map[routeplan.Address]bool{},
+		neighbours: map[routeplan.Neighbour]bool{}, fdb: map[routeplan.FDBEntry]bool{},
+	}
+	links, err := retry(a.nl.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	for _, l := range links {
+		actual.links[l.Attrs().Name] = l
+	}
+	for _, name := range []string{marks.IPIPDevice, marks.VXLANDevice} {
+		if l, ok := actual.links[name]; ok {
+			if err := a.readAddresses(actual, l); err != nil {
+				return nil, fmt.Errorf("list addresses of %s: %w", name, err)
+			}
+		}
+	}
+	if l, ok := actual.links[marks.VXLANDevice]; ok && owned(l) {
+		a.watch.vxlan.Store(int32(l.Attrs().Index))
+		if err := a.readNeighbours(actual, l); err != nil {
+			return nil, fmt.Errorf("list neighbours of %s: %w", marks.VXLANDevice, err)
+		}
+	}
+	return actual, nil
+}
+
+func (a *Applier) readRoutes() error {
+	heard := a.watch.news.take()
+	for _, e := range heard.events {
+		a.table.follow(e)
+	}
+	a.table.forget(heard.down)
+	a.nft.dirty = a.nft.dirty || heard.nft
+	due := !a.watch.running.Load() || !a.now().Before(a.resync)
+	if due {
+		a.resync = a.now().Add(resyncEvery)
+		clear(a.settings)
+		a.nft.dirty = true
+	}
+	if due || heard.lost || !a.table.valid {
+		return a.table.fill(a.conn)
+	}
+	return nil
+}
+
+func (a *Applier) readAddresses(actual *Actual, l netlink.Link) error {
+	const size = 8 // struct ifaddrmsg
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		request := make([]byte, size)
+		request[0] = family
+		order.PutUint32(request[4:], uint32(l.Attrs().Index))
+		_, err := retry(func() (struct{}, error) {
+			return struct{}{}, a.conn.dump(unix.RTM_GETADDR, request, func(body []byte) {
+				if len(body) < size || int(order.Uint32(body[4:])) != l.Attrs().Index || body[3] == unix.RT_SCOPE_LINK {
+					return
+				}
+				var local, address netip.Addr
+				mine := l.Attrs().Name == marks.VXLANDevice
+				for kind, value := range attributes(body[size:]) {
+					switch kind {
+					case unix.IFA_LOCAL:
+						local, _ = netip.AddrFromSlice(value)
+					case unix.IFA_ADDRESS:
+						address, _ = netip.AddrFromSlice(value)
+					case ifaProto:
+						mine = mine || (len(value) > 0 && value[0] == ourAddressProtocol)
+					}
+				}
+				if !local.IsValid() {
+					local = address
+				}
+				actual.addresses[routeplan.Address{Device: l.Attrs().Name, Prefix: netip.PrefixFrom(local, int(body[1]))}] = mine
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Applier) readNeighbours(actual *Actual, l netlink.Link) error {
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
+		list, err := retry(func() ([]netlink.Neigh, error) { return a.nl.NeighList(l.Attrs().Index, family) })
+		if err != nil {
+			return err
+		}
+		for _, n := range list {
+			if n.State&unix.NUD_PERMANENT == 0 {
+				continue
+			}
+			ip, _ := netip.AddrFromSlice(n.IP)
+			if family != unix.AF_BRIDGE {
+				actual.neighbours[routeplan.Neighbour{Device: l.Attrs().Name, Address: ip.Unmap(), MAC: n.HardwareAddr.String()}] = true
+			} else if n.Flags&unix.NTF_SELF != 0 {
+				actual.fdb[routeplan.FDBEntry{Device: l.Attrs().Name, MAC: n.HardwareAddr.String(), Node: ip.Unmap()}] = true
+			}
+		}
+	}
+	return nil
+}
+
+// retry repeats a dump that a change interrupted.
+func retry[T any](dump func() (T, error)) (T, error) {
+	for try := 0; ; try++ {
+		list, err := dump()
+		if try == 5 || (!errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, errInterrupted)) {
+			return list, err
+		}
+	}
+}
+
+// index finds a link, also one that came after the look.
+func (a *Applier) index(actual *Actual, name string) (int32, error) {
+	if l, ok := actual.links[name]; ok {
+		return int32(l.Attrs().Index), nil
+	}
+	l, err := a.nl.LinkByName(name)
+	if err != nil {
+		return 0, fmt.Errorf("find link %s: %w", name, err)
+	}
+	actual.links[name] = l
+	return int32(l.Attrs().Index), nil
+}
+
+// planned returns the plan's link of a name.
+func planned(plan routeplan.Plan, name string) (routeplan.Link, bool) {
+	i := slices.IndexFunc(plan.Links, func(l routeplan.Link) bool { return l.Name == name })
+	if i < 0 {
+		return routeplan.Link{}, false
+	}
+	return plan.Links[i], true
+}

@@ -103,3 +103,9 @@ func (b *Bird) Route(prefix string) string {
 	}
 	return out
 }
+
+// Rewrite replaces the configuration that the next start reads.
+func (b *Bird) Rewrite(routerID, config string) {
+	b.t.Helper()
+	b.write(routerID, config)
+}

@@ -2,7 +2,6 @@ package routers
 
 import (
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -20,11 +19,12 @@ func StartFRR(t testing.TB, h *Host, config string) *FRR {
 	if err := os.MkdirAll("/run/frr/"+h.Name, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "bgpd.conf")
+	file := "/run/frr/" + h.Name + "/bgpd.conf" // FRR reads it as user frr
 	if err := os.WriteFile(file, []byte("log stdout informational\n"+config+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	common := []string{"-N", h.Name, "-u", "root", "-g", "root"}
+	run(t, "chown", "-R", "frr:frrvty", "/run/frr")
+	common := []string{"-N", h.Name}
 	h.Start(nil, "/usr/lib/frr/zebra", append(common, "-f", "/dev/null")...)
 	Eventually(t, 10*time.Second, func() error { _, err := os.Stat("/run/frr/" + h.Name + "/zserv.api"); return err })
 	h.Start(nil, "/usr/lib/frr/bgpd", append(common, "-f", file)...)

@@ -79,6 +79,7 @@ func TestExternalPeer(t *testing.T) {
 		routers.Eventually(t, time.Second, has(b, "10.211.0.0/26"))
 	})
 	t.Run("the same again touches nothing", func(t *testing.T) {
+		n.waitEstablished(2*time.Second, "10.0.0.1")
 		since := n.sessionTo("10.0.0.1").Since
 		n.apply(p)
 		q := p

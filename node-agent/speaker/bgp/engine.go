@@ -229,11 +229,35 @@ func (e *Engine) applyPolicies(ctx context.Context, plan *bgpplan.Plan, fail fun
 		return
 	}
 	for _, s := range again {
+		e.withdrawFiltered(ctx, &s)
 		err := e.server.ResetPeer(ctx, &api.ResetPeerRequest{Address: s.Peer.String(), Soft: true, Direction: api.ResetPeerRequest_BOTH})
 		if err != nil {
 			fail(s.Peer, "apply the filters to the routes that are there", err)
 		}
 	}
+}
+
+// withdrawFiltered withdraws what the peer has and the filters don't let through any more. GoBGP's soft reset does not.
+// The reset that follows announces again what is allowed, so nothing can be lost in between.
+func (e *Engine) withdrawFiltered(ctx context.Context, s *bgpplan.Session) {
+	live := e.session(s.Peer)
+	if live == nil {
+		return
+	}
+	g := live.established()
+	if g == nil {
+		return
+	}
+	sent := g.announced()
+	for _, v6 := range []bool{false, true} {
+		_ = e.server.ListPath(ctx, &api.ListPathRequest{TableType: api.TableType_ADJ_OUT, Name: s.Peer.String(), Family: family(v6)},
+			func(d *api.Destination) {
+				if p, err := netip.ParsePrefix(d.Prefix); err == nil {
+					delete(sent, p)
+				}
+			})
+	}
+	g.withdraw(sent)
 }
 
 func samePolicy(a, b *bgpplan.Session) bool {

@@ -3,6 +3,7 @@ package bgp
 import (
 	"encoding/binary"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -228,4 +229,20 @@ func (g *guard) advertised() int {
 	g.out.Lock()
 	defer g.out.Unlock()
 	return len(g.sent)
+}
+
+// announced returns what the peer has from us.
+func (g *guard) announced() map[netip.Prefix]struct{} {
+	g.out.Lock()
+	defer g.out.Unlock()
+	return maps.Clone(g.sent)
+}
+
+// withdraw withdraws prefixes behind GoBGP's back.
+func (g *guard) withdraw(prefixes map[netip.Prefix]struct{}) {
+	for p := range prefixes {
+		if _, err := g.Write(withdrawal(p)); err != nil {
+			return // The session ends, and the peer forgets them anyway.
+		}
+	}
 }

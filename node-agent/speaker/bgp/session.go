@@ -259,6 +259,16 @@ func (s *session) endOfRIB(v6 bool) {
 	s.changed()
 }
 
+// established returns the connection of an established session, or nil.
+func (s *session) established() *guard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fsm.state() != bgp.BGP_FSM_ESTABLISHED {
+		return nil
+	}
+	return s.conn
+}
+
 // converged says whether the peer has said all it had to say since the session was made.
 func (s *session) converged(now time.Time) bool {
 	s.mu.Lock()

@@ -233,3 +233,16 @@ func cleanOpen(body []byte) []byte {
 	clean = append(clean, byte(len(caps)+2), 2, byte(len(caps)))
 	return append(clean, caps...)
 }
+
+// withdrawal makes an UPDATE that withdraws one prefix.
+func withdrawal(p netip.Prefix) []byte {
+	nlri := append([]byte{byte(p.Bits())}, p.Addr().AsSlice()[:(p.Bits()+7)/8]...)
+	var withdrawn, attributes []byte
+	if p.Addr().Is4() {
+		withdrawn = nlri
+	} else {
+		attributes = appendAttribute(nil, attribute{flagOptional, attrMPUnreach, append([]byte{0, 2, 1}, nlri...)})
+	}
+	body := append(binary.BigEndian.AppendUint16(nil, uint16(len(withdrawn))), withdrawn...)
+	return message(typeUpdate, append(binary.BigEndian.AppendUint16(body, uint16(len(attributes))), attributes...))
+}

@@ -43,7 +43,7 @@ func (s sanitizer) clean(body []byte) (cleaned []byte, complaint string, fault *
 	if c.complaint != "" && c.bad {
 		return c.withdrawal(), c.complaint, nil
 	}
-	return c.assemble(u.withdrawn, c.kept, u.nlri), c.complaint, nil
+	return c.assemble(c.u.withdrawn, c.kept, c.u.nlri), c.complaint, nil
 }
 
 // cleaner is the work on one message.
@@ -172,7 +172,7 @@ func (c *cleaner) asPath(v []byte) bool {
 
 // usable says whether an address can be a next hop.
 func usable(a netip.Addr) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && !(a.Is4() && a.As4()[0] >= 240)
 }
 
 func (c *cleaner) spoken(r reach) bool { return r.unicast() && (r.v6() && c.ipv6 || !r.v6() && c.ipv4) }

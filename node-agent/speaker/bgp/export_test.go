@@ -1,0 +1,8 @@
+package bgp
+
+// Export for the tests against a running speaker.
+var (
+	Mutate  = mutate
+	Updates = updates
+	Message = message
+)

@@ -198,7 +198,9 @@ func TestAdoptedAddressesAreHeldWhateverComesFirst(t *testing.T) {
 	for _, blockFirst := range []bool{true, false} {
 		b := newTestBook(&clock{}, 0)
 		b.SetPools([]Pool{pool("p", "10.0.0.0/16", 63)})
-		adopt := func() { b.Adopt(Endpoint{Interface: "old", Addresses: []netip.Addr{a}, Pools: []string{"p"}, State: Ready}) }
+		adopt := func() {
+			b.Adopt(Endpoint{Interface: "old", Addresses: []netip.Addr{a}, Pools: []string{"p"}, State: Ready})
+		}
 		if !blockFirst {
 			adopt()
 		}

@@ -318,19 +318,21 @@ func TestBadInputIsRefusedWithASentence(t *testing.T) {
 		change func(*protocol.Request)
 		code   uint
 	}{
-		"no JSON":           {func(r *protocol.Request) { r.Config = json.RawMessage(`{`) }, protocol.CodeDecodingFailure},
-		"JSON of no use":    {func(r *protocol.Request) { r.Config = json.RawMessage(`[1]`) }, protocol.CodeDecodingFailure},
-		"container id":      {func(r *protocol.Request) { r.ContainerID = "../x" }, protocol.CodeInvalidEnvironment},
-		"no container id":   {func(r *protocol.Request) { r.ContainerID = "" }, protocol.CodeInvalidEnvironment},
-		"interface":         {func(r *protocol.Request) { r.Interface = "sixteen-letters-" }, protocol.CodeInvalidEnvironment},
-		"interface slash":   {func(r *protocol.Request) { r.Interface = "a/b" }, protocol.CodeInvalidEnvironment},
-		"arguments":         {func(r *protocol.Request) { r.Args = "K8S_POD_NAME" }, protocol.CodeInvalidEnvironment},
-		"pod name":          {func(r *protocol.Request) { r.Args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=Web_0" }, protocol.CodeInvalidEnvironment},
-		"long pod name":     {func(r *protocol.Request) { r.Args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + long }, protocol.CodeInvalidEnvironment},
-		"no netns":          {func(r *protocol.Request) { r.NetworkNamespace = "" }, protocol.CodeInvalidEnvironment},
-		"verb":              {func(r *protocol.Request) { r.Command = "MOVE" }, protocol.CodeInvalidEnvironment},
-		"version":           {func(r *protocol.Request) { r.Config = json.RawMessage(`{"cniVersion":"9.9.9","name":"x"}`) }, protocol.CodeInvalidConfig},
-		"address not an IP": {func(r *protocol.Request) { r.Config = json.RawMessage(`{"cniVersion":"1.1.0","name":"x","runtimeConfig":{"ips":["ten"]}}`) }, protocol.CodeInternal},
+		"no JSON":         {func(r *protocol.Request) { r.Config = json.RawMessage(`{`) }, protocol.CodeDecodingFailure},
+		"JSON of no use":  {func(r *protocol.Request) { r.Config = json.RawMessage(`[1]`) }, protocol.CodeDecodingFailure},
+		"container id":    {func(r *protocol.Request) { r.ContainerID = "../x" }, protocol.CodeInvalidEnvironment},
+		"no container id": {func(r *protocol.Request) { r.ContainerID = "" }, protocol.CodeInvalidEnvironment},
+		"interface":       {func(r *protocol.Request) { r.Interface = "sixteen-letters-" }, protocol.CodeInvalidEnvironment},
+		"interface slash": {func(r *protocol.Request) { r.Interface = "a/b" }, protocol.CodeInvalidEnvironment},
+		"arguments":       {func(r *protocol.Request) { r.Args = "K8S_POD_NAME" }, protocol.CodeInvalidEnvironment},
+		"pod name":        {func(r *protocol.Request) { r.Args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=Web_0" }, protocol.CodeInvalidEnvironment},
+		"long pod name":   {func(r *protocol.Request) { r.Args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + long }, protocol.CodeInvalidEnvironment},
+		"no netns":        {func(r *protocol.Request) { r.NetworkNamespace = "" }, protocol.CodeInvalidEnvironment},
+		"verb":            {func(r *protocol.Request) { r.Command = "MOVE" }, protocol.CodeInvalidEnvironment},
+		"version":         {func(r *protocol.Request) { r.Config = json.RawMessage(`{"cniVersion":"9.9.9","name":"x"}`) }, protocol.CodeInvalidConfig},
+		"address not an IP": {func(r *protocol.Request) {
+			r.Config = json.RawMessage(`{"cniVersion":"1.1.0","name":"x","runtimeConfig":{"ips":["ten"]}}`)
+		}, protocol.CodeInternal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newTestServer(t, newWorld())

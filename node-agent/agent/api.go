@@ -1,0 +1,109 @@
+package agent
+
+import (
+	"fmt"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+// newScheme has just the kinds that the agent uses: each costs memory on every node.
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("register the Causeway API: %w", err)
+	}
+	core := schema.GroupVersion{Version: "v1"}
+	scheme.AddKnownTypes(core, &corev1.Node{}, &corev1.NodeList{}, &corev1.Pod{}, &corev1.PodList{}, &corev1.Namespace{}, &corev1.NamespaceList{},
+		&corev1.Secret{}, &corev1.SecretList{}, &corev1.Service{}, &corev1.ServiceList{}, &corev1.Event{}, &corev1.EventList{})
+	metav1.AddToGroupVersion(scheme, core)
+	scheme.AddKnownTypes(coordinationv1.SchemeGroupVersion, &coordinationv1.Lease{}, &coordinationv1.LeaseList{})
+	metav1.AddToGroupVersion(scheme, coordinationv1.SchemeGroupVersion)
+	scheme.AddKnownTypes(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{}, &discoveryv1.EndpointSliceList{})
+	metav1.AddToGroupVersion(scheme, discoveryv1.SchemeGroupVersion)
+	if err := metav1.AddMetaToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("register the metadata kinds: %w", err)
+	}
+	return scheme, nil
+}
+
+// newMapper knows the same kinds, so that the agent starts without asking the API server what it serves.
+func newMapper() meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper(nil)
+	for _, kind := range []string{"IPPool", "IPBlock", "NodeNetwork", "BGPPeer", "BGPConfiguration", "BGPFilter"} {
+		m.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeRoot)
+	}
+	m.Add(v1alpha1.GroupVersion.WithKind("WorkloadEndpoint"), meta.RESTScopeNamespace)
+	core := schema.GroupVersion{Version: "v1"}
+	m.Add(core.WithKind("Node"), meta.RESTScopeRoot)
+	m.Add(core.WithKind("Namespace"), meta.RESTScopeRoot)
+	for _, kind := range []string{"Pod", "Secret", "Service", "Event"} {
+		m.Add(core.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	m.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
+	m.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
+	return m
+}
+
+// connection is the agent's way to the API: a client that asks the server, and a cache that watches.
+type connection struct {
+	client client.Client
+	cache  cache.Cache
+}
+
+func connect(config *rest.Config, node string) (*connection, error) {
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // one write for each pod; the API server's own fairness decides
+	config.UserAgent = "causeway-agent"
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	mapper := newMapper()
+	direct, err := client.New(config, client.Options{Scheme: scheme, Mapper: mapper})
+	if err != nil {
+		return nil, fmt.Errorf("make an API client: %w", err)
+	}
+	watch, err := cache.New(config, cache.Options{
+		Scheme: scheme, Mapper: mapper, DefaultTransform: dropWhatNobodyReads,
+		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.WorkloadEndpoint{}: {Field: fields.OneTermEqualSelector("spec.node", node)},
+			&corev1.Node{}:               {Field: fields.OneTermEqualSelector("metadata.name", node)},
+			&corev1.Secret{}:             {Namespaces: map[string]cache.Config{v1alpha1.SystemNamespace: {}}},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make an API cache: %w", err)
+	}
+	return &connection{client: direct, cache: watch}, nil
+}
+
+// dropWhatNobodyReads keeps a thousand blocks small in memory.
+func dropWhatNobodyReads(in any) (any, error) {
+	o, ok := in.(metav1.Object)
+	if !ok {
+		return in, nil
+	}
+	o.SetManagedFields(nil)
+	if node, ok := in.(*corev1.Node); ok {
+		node.Status.Images, node.Status.VolumesAttached = nil, nil
+	} else if annotations := o.GetAnnotations(); annotations != nil {
+		if pools, ok := annotations[v1alpha1.AnnotationPools]; ok {
+			o.SetAnnotations(map[string]string{v1alpha1.AnnotationPools: pools})
+		} else {
+			o.SetAnnotations(nil)
+		}
+	}
+	return in, nil
+}

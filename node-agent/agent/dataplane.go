@@ -1,0 +1,305 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/node-agent/kernel"
+	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/node-agent/routeplan"
+	"github.com/causeway-net/causeway/node-agent/underlay"
+)
+
+const (
+	// apiSettle and kernelSettle let changes gather before a turn of the loop.
+	apiSettle    = 5 * time.Millisecond
+	kernelSettle = 100 * time.Millisecond
+	inspectEvery = time.Second
+	failureRetry = time.Second
+)
+
+// dataplane is the loop from plan to kernel.
+type dataplane struct {
+	agent   *Agent
+	applier *kernel.Applier
+	wake    chan struct{}
+	mtus    map[string]int // the most that each running pod's interface was told to have
+	failing string
+
+	capabilities routeplan.Capabilities
+	probed       time.Time
+}
+
+func newDataplane(a *Agent) (*dataplane, error) {
+	applier, err := kernel.Open()
+	if err != nil {
+		return nil, err
+	}
+	return &dataplane{agent: a, applier: applier, wake: make(chan struct{}, 1), mtus: map[string]int{}}, nil
+}
+
+func (d *dataplane) wakeUp() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run turns until the context ends: at API events, at kernel events that somebody else caused, and slowly by itself.
+func (d *dataplane) run(ctx context.Context) error {
+	defer d.applier.Close() //nolint:errcheck // nothing to lose
+	events := d.applier.Watch(ctx)
+	resync := time.NewTicker(d.agent.options.Resync)
+	defer resync.Stop()
+	inspect := time.NewTimer(0)
+	defer inspect.Stop()
+	var retry <-chan time.Time
+	for {
+		settle := apiSettle
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.wake:
+		case <-retry:
+		case _, open := <-events:
+			if !open {
+				return nil
+			}
+			settle = kernelSettle
+			inspect.Reset(inspectEvery)
+		case <-resync.C:
+			inspect.Reset(0)
+		case <-inspect.C:
+			d.agent.inspectEndpoints(ctx)
+			continue
+		}
+		if !sleep(ctx, settle) {
+			return nil
+		}
+		drain(d.wake)
+		retry = nil
+		if err := d.turn(ctx); err != nil && ctx.Err() == nil {
+			d.fail(err)
+			retry = time.After(failureRetry)
+		} else {
+			d.failing = ""
+		}
+	}
+}
+
+func drain(c <-chan struct{}) {
+	select {
+	case <-c:
+	default:
+	}
+}
+
+// fail says a failure once, in the log and in the NodeNetwork.
+func (d *dataplane) fail(err error) {
+	if text := err.Error(); text != d.failing {
+		d.failing = text
+		d.agent.log.Error(err, "The kernel does not show the plan; will try again")
+	}
+	d.agent.reporter.update(func(s *v1alpha1.NodeNetworkStatus) {
+		setCondition(s, v1alpha1.ConditionReady, metav1.ConditionFalse, "ApplyFailed", "The kernel does not show the plan: "+err.Error())
+	})
+}
+
+// turn reads the kernel, then takes the book's snapshot, plans and applies.
+func (d *dataplane) turn(ctx context.Context) error {
+	started := time.Now()
+	d.probe(ctx)
+	actual, err := d.applier.Read(ctx)
+	if err != nil {
+		return err
+	}
+	pools, in, err := d.gather(ctx, actual)
+	if err != nil {
+		return err
+	}
+	plan := routeplan.Make(in)
+	d.setMTUs(in, plan)
+	report := d.applier.Apply(ctx, actual, plan)
+	d.observe(started, report)
+	d.shrink(plan, in.Endpoints)
+	if len(report.Failures) > 0 {
+		errs := make([]error, 0, len(report.Failures))
+		for _, f := range report.Failures {
+			errs = append(errs, f)
+		}
+		return errors.Join(errs[:min(len(errs), 5)]...)
+	}
+	d.report(in, plan, report, pools)
+	return nil
+}
+
+// probe looks what the kernel can do: at start, and as long as something is missing, since a module may appear.
+func (d *dataplane) probe(ctx context.Context) {
+	complete := routeplan.Capabilities{IPIP: true, VXLAN: true, NFTables: true}
+	if d.capabilities == complete || time.Since(d.probed) < d.agent.options.Resync {
+		return
+	}
+	before, first := d.capabilities, d.probed.IsZero()
+	d.capabilities, d.probed = underlay.Probe(ctx), time.Now()
+	if first || d.capabilities != before {
+		d.agent.log.Info("Looked at what the kernel can do", "ipip", d.capabilities.IPIP, "vxlan", d.capabilities.VXLAN, "nftables", d.capabilities.NFTables)
+	}
+}
+
+func (d *dataplane) gather(ctx context.Context, actual *kernel.Actual) ([]v1alpha1.IPPool, routeplan.Input, error) {
+	pools, err := d.agent.listPools(ctx)
+	if err != nil {
+		return nil, routeplan.Input{}, fmt.Errorf("list IPPools: %w", err)
+	}
+	blocks, err := d.agent.listBlocks(ctx)
+	if err != nil {
+		return nil, routeplan.Input{}, fmt.Errorf("list IPBlocks: %w", err)
+	}
+	nodes, err := d.agent.nodeAddresses(ctx)
+	if err != nil {
+		return nil, routeplan.Input{}, fmt.Errorf("list NodeNetworks: %w", err)
+	}
+	place, err := underlay.Find(internalAddresses(d.agent.ownNode(ctx)))
+	if err != nil {
+		return nil, routeplan.Input{}, err
+	}
+	in := routeplan.Input{
+		Node: d.agent.options.Node, Capabilities: d.capabilities,
+		VXLAN: routeplan.VXLAN{VNI: uint32(d.agent.options.VXLANVNI), Port: uint16(d.agent.options.VXLANPort)},
+		Pools: poolsForPlan(pools), Blocks: blocksForPlan(blocks), NodeAddresses: nodes, Tunnels: actual.Tunnels(),
+		Endpoints: endpointsForPlan(d.agent.book.Endpoints()),
+	}
+	place.Fill(&in)
+	return pools, in, nil
+}
+
+// internalAddresses returns what Kubernetes says the node's addresses are.
+func internalAddresses(node *corev1.Node) []netip.Addr {
+	if node == nil {
+		return nil
+	}
+	var out []netip.Addr
+	for _, address := range node.Status.Addresses {
+		if address.Type != corev1.NodeInternalIP {
+			continue
+		}
+		if parsed, err := netip.ParseAddr(address.Address); err == nil {
+			out = append(out, parsed)
+		}
+	}
+	return out
+}
+
+func (d *dataplane) setMTUs(in routeplan.Input, plan routeplan.Plan) {
+	byPool := make(map[string]int, len(plan.PodMTU))
+	for _, m := range plan.PodMTU {
+		byPool[m.Pool] = m.MTU
+	}
+	otherwise := in.V4.MTU
+	if otherwise == 0 {
+		otherwise = in.V6.MTU
+	}
+	d.agent.facts.setMTU(byPool, otherwise)
+}
+
+// shrink lowers running pods' MTU where the plan asks for less than they were told before.
+func (d *dataplane) shrink(plan routeplan.Plan, endpoints []routeplan.Endpoint) {
+	ready := make(map[string]bool, len(endpoints))
+	for _, e := range endpoints {
+		ready[e.Interface] = e.Ready
+	}
+	for name := range d.mtus {
+		if !ready[name] {
+			delete(d.mtus, name)
+		}
+	}
+	for _, m := range plan.EndpointMTU {
+		if known, ok := d.mtus[m.Interface]; !ready[m.Interface] || ok && known <= m.MTU {
+			continue
+		}
+		e, known := d.agent.book.Get(m.Interface)
+		if !known || e.State != addressbook.Ready || e.NetworkNamespace == "" {
+			continue
+		}
+		if err := d.agent.wirer.ShrinkMTU(e.Interface, e.ContainerInterface, e.NetworkNamespace, m.MTU); err != nil {
+			d.agent.log.V(1).Info("Can't set a pod's MTU", "pod", e.Namespace+"/"+e.Pod, "reason", err.Error())
+			continue
+		}
+		d.mtus[m.Interface] = m.MTU
+	}
+}
+
+func (d *dataplane) observe(started time.Time, report kernel.Report) {
+	outcome := "unchanged"
+	switch {
+	case len(report.Failures) > 0:
+		outcome = "failed"
+	case report.Changes > 0:
+		outcome = "changed"
+	}
+	d.agent.metrics.applies.WithLabelValues(outcome).Observe(time.Since(started).Seconds())
+	d.agent.metrics.failures.Set(float64(len(report.Failures)))
+	d.agent.metrics.routes.Reset()
+	for _, c := range report.Routes {
+		d.agent.metrics.routes.WithLabelValues(string(c.Source)).Set(float64(c.Count))
+	}
+}
+
+// report says in the NodeNetwork what was found and done.
+func (d *dataplane) report(in routeplan.Input, plan routeplan.Plan, report kernel.Report, pools []v1alpha1.IPPool) {
+	d.agent.reporter.setRendered(renderedOf(pools))
+	d.agent.reporter.update(func(s *v1alpha1.NodeNetworkStatus) {
+		s.Addresses, s.MTU = nil, 0
+		for _, u := range []routeplan.Underlay{in.V4, in.V6} {
+			if !u.Address.IsValid() {
+				continue
+			}
+			s.Addresses = append(s.Addresses, v1alpha1.NodeAddress{Address: u.Address.String(), Subnet: u.Subnet.String(), Interface: u.Interface})
+			if s.MTU == 0 || int32(u.MTU) < s.MTU {
+				s.MTU = int32(u.MTU)
+			}
+		}
+		s.VTEPMAC = marks.VTEPMAC(in.Node).String()
+		s.Encapsulations = encapsulations(in.Capabilities)
+		s.Routes = report.Routes
+		support, reason, message := metav1.ConditionTrue, "AllSupported", "The kernel can do all that the pools need."
+		for _, p := range plan.Problems {
+			support, reason, message = metav1.ConditionFalse, "Missing", p.Message
+			break
+		}
+		setCondition(s, v1alpha1.ConditionReady, metav1.ConditionTrue, "PlanApplied", "The kernel shows the plan.")
+		setCondition(s, v1alpha1.ConditionKernelSupport, support, reason, message)
+	})
+}
+
+func encapsulations(c routeplan.Capabilities) []v1alpha1.Encapsulation {
+	out := []v1alpha1.Encapsulation{v1alpha1.EncapsulationNone}
+	if c.IPIP {
+		out = append(out, v1alpha1.EncapsulationIPIP, v1alpha1.EncapsulationIPIPCrossSubnet)
+	}
+	if c.VXLAN {
+		out = append(out, v1alpha1.EncapsulationVXLAN, v1alpha1.EncapsulationVXLANCrossSubnet)
+	}
+	return out
+}
+
+// renderedOf notes which generation of each pool the kernel shows, and what it sends with.
+func renderedOf(pools []v1alpha1.IPPool) map[string]rendered {
+	out := make(map[string]rendered, len(pools))
+	for _, p := range pools {
+		sending := p.Status.Encapsulation
+		if sending == "" {
+			sending = p.Spec.Encapsulation
+		}
+		out[p.Name] = rendered{generation: p.Generation, sending: sending}
+	}
+	return out
+}

@@ -1,0 +1,71 @@
+package agent
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/causeway-net/causeway/node-agent/addressbook"
+)
+
+// metrics are what an operator would page on.
+type metrics struct {
+	registry  *prometheus.Registry
+	calls     *prometheus.HistogramVec
+	addresses *prometheus.GaugeVec
+	applies   *prometheus.HistogramVec
+	failures  prometheus.Gauge
+	routes    *prometheus.GaugeVec
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "causeway_cni_call_duration_seconds", Help: "Time from a CNI call to its answer, by verb and CNI error code (0 for success).",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30},
+		}, []string{"verb", "code"}),
+		addresses: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "causeway_node_addresses", Help: "Addresses of this node by pool: free, wanted free, and pods that wait for one.",
+		}, []string{"pool", "state"}),
+		applies: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "causeway_dataplane_apply_duration_seconds", Help: "Time to bring the kernel to the plan, by outcome.",
+			Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5},
+		}, []string{"outcome"}),
+		failures: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "causeway_dataplane_failed_objects", Help: "Objects of the plan that the kernel refused at the last try.",
+		}),
+		routes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "causeway_routes", Help: "Kernel routes of Causeway by source.",
+		}, []string{"source"}),
+	}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.calls, m.addresses, m.applies, m.failures, m.routes)
+	return m
+}
+
+func (m *metrics) observeCall(verb string, code uint, took time.Duration) {
+	switch verb {
+	case "ADD", "DEL", "CHECK", "GC", "STATUS":
+	default:
+		verb = "other" // a label must not come from outside
+	}
+	m.calls.WithLabelValues(verb, strconv.FormatUint(uint64(code), 10)).Observe(took.Seconds())
+}
+
+func (m *metrics) shares(shares []addressbook.Share) {
+	m.addresses.Reset()
+	for _, s := range shares {
+		m.addresses.WithLabelValues(s.Pool, "free").Set(float64(s.Free))
+		m.addresses.WithLabelValues(s.Pool, "wanted").Set(float64(s.Wanted))
+		m.addresses.WithLabelValues(s.Pool, "waiting").Set(float64(s.Waiting))
+	}
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

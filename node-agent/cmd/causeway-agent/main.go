@@ -1,0 +1,98 @@
+// Command causeway-agent is the node's daemon.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/causeway-net/causeway/cni-plugin/protocol"
+	"github.com/causeway-net/causeway/node-agent/agent"
+	"github.com/causeway-net/causeway/node-agent/marks"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := newCommand().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "causeway-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func newCommand() *cobra.Command {
+	var o agent.Options
+	var kubeconfig string
+	var verbosity int
+	c := &cobra.Command{
+		Use:           "causeway-agent",
+		Short:         "Causeway's node agent: gives pods their addresses and links, and keeps the node's routes and tunnels",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Node == "" {
+				return fmt.Errorf("the node's name is not known: set --node-name, or NODE_NAME in the environment")
+			}
+			config, err := restConfig(kubeconfig)
+			if err != nil {
+				return err
+			}
+			o.Config, o.Log = config, newLogger(verbosity)
+			// A node's memory is for pods; the agent's own garbage is small and collected early.
+			debug.SetGCPercent(50)
+			a, err := agent.New(o)
+			if err != nil {
+				return err
+			}
+			return a.Run(cmd.Context())
+		},
+	}
+	f := c.PersistentFlags()
+	f.StringVar(&o.Node, "node-name", os.Getenv("NODE_NAME"), "name of this machine's Node")
+	f.StringVar(&kubeconfig, "kubeconfig", "", "file that leads to the API server (default: the pod's service account)")
+	f.StringVar(&o.Socket, "socket", protocol.DefaultSocket, "path of the socket for the CNI plugin")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", "127.0.0.1:9441", "address for metrics and health, empty for none")
+	f.IntVar(&o.VXLANVNI, "vxlan-vni", marks.DefaultVXLANVNI, "VXLAN network identifier, the same on all nodes")
+	f.IntVar(&o.VXLANPort, "vxlan-port", marks.DefaultVXLANPort, "UDP port of VXLAN, the same on all nodes")
+	f.IntVar(&o.Reserve, "reserve", 16, "addresses to keep free in each pool ahead of need, at most one block's")
+	f.DurationVar(&o.Linger, "block-linger", time.Minute, "how long a surplus block stays empty before it goes back to its pool")
+	f.DurationVar(&o.Resync, "resync", time.Minute, "how often the kernel is compared with the plan without being asked")
+	f.IntVarP(&verbosity, "verbosity", "v", 0, "0 for events that matter, 1 for more")
+	return c
+}
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		config, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("find the API server: set --kubeconfig, or run in a pod: %w", err)
+		}
+		return config, nil
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read --kubeconfig: %w", err)
+	}
+	return config, nil
+}
+
+func newLogger(verbosity int) logr.Logger {
+	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(-verbosity)})
+	log := logr.FromSlogHandler(handler)
+	klog.SetLogger(log.V(1))
+	ctrl.SetLogger(log)
+	return log
+}

@@ -35,7 +35,7 @@ func Open() (*Applier, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWatcher(c.pid)
+	w, err := newWatcher(c)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

@@ -42,7 +42,7 @@ func TestFreshNode(t *testing.T) {
 	}
 	// The host's own packets come from the tunnel's address, so that answers take the tunnel too.
 	expect(t, run(t, "ip route get 10.0.2.7"), "dev vxlan.cw src 10.0.0.0")
-	expect(t, run(t, "ip -6 route get fd00::87"), "dev vxlan.cw src fd00::")
+	expect(t, run(t, "ip -6 route get fd00::87"), "dev vxlan.cw proto 202 src fd00::")
 	expect(t, run(t, "ip route get 10.0.1.7"), "via 192.168.0.2 dev eth0 src 192.168.0.1")
 }
 
@@ -108,7 +108,7 @@ func TestRepairsWhatOthersChange(t *testing.T) {
 	}()
 	state := func() string {
 		// The resync is minutes away: all that is repaired here was heard of.
-		return routes(t) + run(t, "ip neigh show dev vxlan.cw nud permanent") + run(t, "bridge fdb show dev vxlan.cw") + run(t, "ip -br address show vxlan.cw") + run(t, "nft list table inet causeway")
+		return routes(t) + run(t, "ip neigh show dev vxlan.cw nud permanent") + run(t, "bridge fdb show dev vxlan.cw") + run(t, "ip -br address show dev vxlan.cw scope global") + run(t, "nft list table inet causeway")
 	}
 	apply(t, a, input())
 	apply(t, a, input())

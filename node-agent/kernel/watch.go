@@ -49,10 +49,12 @@ type watcher struct {
 	vxlan   atomic.Int32
 	running atomic.Bool
 	wake    chan struct{}
+	// up are the links that were up when last heard of. A new link is down before it is up, which flushes nothing.
+	up map[int32]bool
 }
 
-func newWatcher(own uint32) (*watcher, error) {
-	w := &watcher{own: own, wake: make(chan struct{}, 1)}
+func newWatcher(c *conn) (*watcher, error) {
+	w := &watcher{own: c.pid, wake: make(chan struct{}, 1), up: map[int32]bool{}}
 	var err error
 	w.route, err = subscribe(unix.NETLINK_ROUTE, 16<<20, unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR,
 		unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
@@ -61,6 +63,15 @@ func newWatcher(own uint32) (*watcher, error) {
 	}
 	// A kernel without nf_tables has no such group; the slow resync sees the module appear.
 	w.nft, _ = subscribe(unix.NETLINK_NETFILTER, 1<<20, unix.NFNLGRP_NFTABLES)
+	err = c.dump(unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), func(body []byte) {
+		if len(body) >= unix.SizeofIfInfomsg && order.Uint32(body[8:])&unix.IFF_UP != 0 {
+			w.up[int32(order.Uint32(body[4:]))] = true
+		}
+	})
+	if err != nil && !errors.Is(err, errInterrupted) {
+		w.close()
+		return nil, fmt.Errorf("list links: %w", err)
+	}
 	return w, nil
 }
 
@@ -188,13 +199,19 @@ func (w *watcher) linkEvent(h header, body []byte) {
 	if len(body) < unix.SizeofIfInfomsg || body[0] != unix.AF_UNSPEC {
 		return
 	}
-	index, gone := int32(order.Uint32(body[4:])), h.kind == unix.RTM_DELLINK || order.Uint32(body[8:])&unix.IFF_UP == 0
+	index, up := int32(order.Uint32(body[4:])), h.kind == unix.RTM_NEWLINK && order.Uint32(body[8:])&unix.IFF_UP != 0
+	gone := w.up[index] && !up
+	if up {
+		w.up[index] = true
+	} else {
+		delete(w.up, index)
+	}
 	if gone {
 		w.news.mu.Lock()
 		w.news.down = append(w.news.down, index)
 		w.news.mu.Unlock()
 	}
-	if !gone {
+	if h.kind == unix.RTM_NEWLINK && !gone {
 		for kind, value := range attributes(body[unix.SizeofIfInfomsg:]) {
 			if kind == unix.IFLA_IFNAME && strings.HasPrefix(string(value), marks.HostInterfacePrefix) {
 				return // a pod's link comes; who makes it knows

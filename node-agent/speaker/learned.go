@@ -1,6 +1,8 @@
 package speaker
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -25,13 +27,16 @@ type learned struct {
 	fresh   map[netip.Prefix][]Hop
 	stale   map[netip.Prefix][]Hop
 	shared  map[string][]netip.Addr
+	// touched are the prefixes that may differ from the last snapshot.
+	touched map[netip.Prefix]struct{}
 	version uint64
 	known   bool
 	last    Snapshot
 }
 
 func newLearned() *learned {
-	return &learned{fresh: map[netip.Prefix][]Hop{}, stale: map[netip.Prefix][]Hop{}, shared: map[string][]netip.Addr{}}
+	return &learned{fresh: map[netip.Prefix][]Hop{}, stale: map[netip.Prefix][]Hop{}, shared: map[string][]netip.Addr{},
+		touched: map[netip.Prefix]struct{}{}}
 }
 
 // adopt takes routes that the kernel has from an earlier agent as stale ones of no known peer.
@@ -47,6 +52,7 @@ func (l *learned) adopt(routes []bgpplan.LearnedRoute) {
 			hops = append(hops, Hop{NextHop: nh})
 		}
 		l.stale[r.Prefix] = hops
+		l.touched[r.Prefix] = struct{}{}
 	}
 	l.version++
 }
@@ -84,6 +90,7 @@ func (l *learned) change(changes []RouteChange) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range changes {
+		l.touched[c.Prefix] = struct{}{}
 		if len(c.Hops) == 0 {
 			delete(l.fresh, c.Prefix)
 		} else {
@@ -100,6 +107,7 @@ func (l *learned) release(awaited func(peer netip.Addr) bool) (dropped bool) {
 	for p, hops := range l.stale {
 		if !slices.ContainsFunc(hops, func(h Hop) bool { return awaited(h.Peer) }) {
 			delete(l.stale, p)
+			l.touched[p] = struct{}{}
 			dropped = true
 		}
 	}
@@ -109,30 +117,39 @@ func (l *learned) release(awaited func(peer netip.Addr) bool) (dropped bool) {
 	return dropped
 }
 
-// snapshot returns what there is.
+// snapshot returns what there is: the last one, with what has changed merged in.
 func (l *learned) snapshot() Snapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.last.Version == l.version && l.last.Known == l.known {
 		return l.last
 	}
-	routes := make([]bgpplan.LearnedRoute, 0, len(l.fresh)+len(l.stale))
-	for p, hops := range l.fresh {
-		routes = append(routes, bgpplan.LearnedRoute{Prefix: p, NextHops: l.nextHops(hops)})
-	}
-	for p, hops := range l.stale {
-		if _, fresh := l.fresh[p]; !fresh {
+	touched := slices.SortedFunc(maps.Keys(l.touched), comparePrefix)
+	clear(l.touched)
+	routes := make([]bgpplan.LearnedRoute, 0, len(l.last.Routes)+len(touched))
+	old := l.last.Routes
+	for _, p := range touched {
+		i, found := slices.BinarySearchFunc(old, p, func(r bgpplan.LearnedRoute, p netip.Prefix) int { return comparePrefix(r.Prefix, p) })
+		routes = append(routes, old[:i]...)
+		if found {
+			i++
+		}
+		old = old[i:]
+		hops, ok := l.fresh[p]
+		if !ok {
+			hops, ok = l.stale[p]
+		}
+		if ok {
 			routes = append(routes, bgpplan.LearnedRoute{Prefix: p, NextHops: l.nextHops(hops)})
 		}
 	}
-	slices.SortFunc(routes, func(a, b bgpplan.LearnedRoute) int {
-		if c := a.Prefix.Addr().Compare(b.Prefix.Addr()); c != 0 {
-			return c
-		}
-		return a.Prefix.Bits() - b.Prefix.Bits()
-	})
+	routes = append(routes, old...)
 	l.last = Snapshot{Version: l.version, Known: l.known, Routes: routes}
 	return l.last
+}
+
+func comparePrefix(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
 // nextHops returns the sorted next hops. Equal sets are one slice: 100,000 prefixes of one peer have one.

@@ -51,7 +51,7 @@ func (m *maker) tunnelledPools() []Pool {
 			pools = append(pools, p)
 		}
 	}
-	slices.SortFunc(pools, func(a, b Pool) int { return ComparePrefixes(a.CIDR, b.CIDR) })
+	slices.SortFunc(pools, func(a, b Pool) int { return cmp.Or(ComparePrefixes(a.CIDR, b.CIDR), cmp.Compare(a.Name, b.Name)) })
 	return pools
 }
 
@@ -135,6 +135,9 @@ func (m *maker) onLink(via netip.Addr) NextHop {
 		best, bits = NextHop{Via: via, Device: u.Interface}, u.Subnet.Bits()
 	}
 	for _, f := range m.in.Fabric {
+		if f.Via.IsValid() && f.Via.Is4() != via.Is4() {
+			continue // RFC 8950: nothing we could write as a gateway
+		}
 		if !f.Prefix.IsValid() || f.Device == "" || f.Prefix.Bits() <= bits || !f.Prefix.Contains(via) {
 			continue
 		}
@@ -155,7 +158,8 @@ func (m *maker) peerRoutes() {
 		}
 		dst := netip.PrefixFrom(peer, peer.BitLen())
 		hop := m.onLink(via)
-		if owner, taken := m.routes[dst]; hop.Device == "" || (taken && owner.Source != v1alpha1.RouteSourceBGP) || m.isOwn(peer) {
+		own := slices.ContainsFunc(m.hidden, func(b netip.Prefix) bool { return inside(dst, b) })
+		if owner, taken := m.routes[dst]; own || hop.Device == "" || (taken && owner.Source != v1alpha1.RouteSourceBGP) || m.isOwn(peer) {
 			m.refuse(dst, fmt.Sprintf("the peer can't be reached by %s", via))
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +20,10 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/node-agent/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
 	"github.com/causeway-net/causeway/node-agent/endpoint"
+	"github.com/causeway-net/causeway/node-agent/routeplan"
 )
 
 // Options set an agent.
@@ -56,6 +59,12 @@ type Agent struct {
 	reporter  *reporter
 	metrics   *metrics
 	dataplane *dataplane
+	bgp       *bgp
+	workers   sync.WaitGroup
+	events    chan *corev1.Event
+
+	peerRoutesMu sync.Mutex
+	peerRoutes   []routeplan.PeerRoute // to BGP peers off the link
 
 	ledger     chan struct{} // wakes keepLedger
 	rewrites   chan string   // interfaces whose record vanished
@@ -77,7 +86,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		options: o, log: o.Log, api: api, wirer: wirer, metrics: newMetrics(),
-		ledger: make(chan struct{}, 1), rewrites: make(chan string, 1024),
+		ledger: make(chan struct{}, 1), rewrites: make(chan string, 1024), events: make(chan *corev1.Event, 64),
 	}
 	a.facts = &poolFacts{namespaces: a.namespaceFacts}
 	a.reporter = newReporter(api.client, o.Node, o.Log)
@@ -89,6 +98,7 @@ func New(o Options) (*Agent, error) {
 	if a.dataplane, err = newDataplane(a); err != nil {
 		return nil, err
 	}
+	a.bgp = newBGP(a, speakerSocket(o.Socket))
 	return a, nil
 }
 
@@ -107,11 +117,10 @@ func (a *Agent) Unavailable() error {
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var workers sync.WaitGroup
-	defer workers.Wait()
+	defer a.workers.Wait()
 	defer a.wirer.Close()
 	work := func(what string, f func(context.Context) error) {
-		workers.Go(func() {
+		a.workers.Go(func() {
 			if err := f(ctx); err != nil && ctx.Err() == nil {
 				cancel(fmt.Errorf("%s: %w", what, err))
 			}
@@ -142,6 +151,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.settleLedger(ctx)
+	a.bgp.adopt()
 	if err := a.dataplane.turn(ctx); err != nil { // before the first pod, so that its MTU is known
 		a.dataplane.fail(err)
 		a.dataplane.wakeUp()
@@ -157,12 +167,15 @@ func (a *Agent) Run(ctx context.Context) error {
 		return nil
 	})
 	work("keep the kernel", a.dataplane.run)
+	work("keep the BGP sessions", a.bgp.run)
+	work("send events", func(ctx context.Context) error { a.keepEvents(ctx); return nil })
 	a.wakeLedger()
+	a.bgp.wakeUp()
 	for _, key := range a.unrecorded {
 		a.rewrites <- key
 	}
 	<-ctx.Done()
-	workers.Wait()
+	a.workers.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -174,6 +187,27 @@ func (a *Agent) wakeLedger() {
 	case a.ledger <- struct{}{}:
 	default:
 	}
+}
+
+// setPeerRoutes notes the host routes that BGP peers off the link need.
+func (a *Agent) setPeerRoutes(routes []bgpplan.PeerRoute) {
+	var next []routeplan.PeerRoute
+	for _, r := range routes {
+		next = append(next, routeplan.PeerRoute{Peer: r.Peer, Via: r.Via})
+	}
+	a.peerRoutesMu.Lock()
+	changed := !slices.Equal(a.peerRoutes, next)
+	a.peerRoutes = next
+	a.peerRoutesMu.Unlock()
+	if changed {
+		a.dataplane.wakeUp()
+	}
+}
+
+func (a *Agent) getPeerRoutes() []routeplan.PeerRoute {
+	a.peerRoutesMu.Lock()
+	defer a.peerRoutesMu.Unlock()
+	return a.peerRoutes
 }
 
 // settlePools tells the book and the facts about the pools before the records come in.
@@ -195,7 +229,8 @@ func (a *Agent) noteNode(ctx context.Context) {
 func (a *Agent) watch(ctx context.Context) error {
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	both := func(any) { a.wakeLedger(); a.dataplane.wakeUp() }
+	both := func(any) { a.wakeLedger(); a.dataplane.wakeUp(); a.bgp.wakeUp() }
+	sessions := onAny(func(any) { a.bgp.wakeUp() })
 	kinds := []struct {
 		object  client.Object
 		handler toolscache.ResourceEventHandler
@@ -204,12 +239,16 @@ func (a *Agent) watch(ctx context.Context) error {
 		{&v1alpha1.IPBlock{}, onAny(both)},
 		{&v1alpha1.NodeNetwork{}, onAny(func(o any) {
 			a.dataplane.wakeUp()
+			a.bgp.wakeUp()
 			if n, ok := o.(*v1alpha1.NodeNetwork); ok && n.Name == a.options.Node {
 				a.reporter.poke()
 			}
 		})},
 		{&corev1.Node{}, onAny(func(o any) { a.noteNode(ctx); both(o) })},
 		{namespace, onAny(func(any) {})},
+		{&v1alpha1.BGPConfiguration{}, sessions},
+		{&v1alpha1.BGPPeer{}, sessions},
+		{&v1alpha1.BGPFilter{}, sessions},
 		{&v1alpha1.WorkloadEndpoint{}, toolscache.ResourceEventHandlerFuncs{
 			AddFunc: func(o any) {
 				if record, ok := o.(*v1alpha1.WorkloadEndpoint); ok {

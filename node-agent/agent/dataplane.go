@@ -178,6 +178,12 @@ func (d *dataplane) gather(ctx context.Context, actual *kernel.Actual) ([]v1alph
 		Endpoints: endpointsForPlan(d.agent.book.Endpoints()),
 	}
 	place.Fill(&in)
+	in.Learned, in.PeerRoutes = d.agent.bgp.learned(), d.agent.getPeerRoutes()
+	if len(in.Learned) > 0 || len(in.PeerRoutes) > 0 {
+		if in.Fabric, err = underlay.Fabric(); err != nil {
+			return nil, routeplan.Input{}, err
+		}
+	}
 	return pools, in, nil
 }
 

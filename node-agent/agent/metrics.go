@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/addressbook"
 )
 
@@ -20,6 +21,8 @@ type metrics struct {
 	applies   *prometheus.HistogramVec
 	failures  prometheus.Gauge
 	routes    *prometheus.GaugeVec
+	bgpUp     *prometheus.GaugeVec
+	bgpCounts *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -42,9 +45,15 @@ func newMetrics() *metrics {
 		routes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "causeway_routes", Help: "Kernel routes of Causeway by source.",
 		}, []string{"source"}),
+		bgpUp: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "causeway_bgp_session_up", Help: "1 for an established BGP session, 0 for one that should be.",
+		}, []string{"peer", "source"}),
+		bgpCounts: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "causeway_bgp_session_prefixes", Help: "Prefixes of a BGP session, received and advertised.",
+		}, []string{"peer", "direction"}),
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.calls, m.addresses, m.applies, m.failures, m.routes)
+		m.calls, m.addresses, m.applies, m.failures, m.routes, m.bgpUp, m.bgpCounts)
 	return m
 }
 
@@ -63,6 +72,20 @@ func (m *metrics) shares(shares []addressbook.Share) {
 		m.addresses.WithLabelValues(s.Pool, "free").Set(float64(s.Free))
 		m.addresses.WithLabelValues(s.Pool, "wanted").Set(float64(s.Wanted))
 		m.addresses.WithLabelValues(s.Pool, "waiting").Set(float64(s.Waiting))
+	}
+}
+
+func (m *metrics) sessions(sessions []v1alpha1.BGPSessionStatus) {
+	m.bgpUp.Reset()
+	m.bgpCounts.Reset()
+	for _, s := range sessions {
+		up := 0.0
+		if s.State == "Established" {
+			up = 1
+		}
+		m.bgpUp.WithLabelValues(s.Peer, s.Source).Set(up)
+		m.bgpCounts.WithLabelValues(s.Peer, "received").Set(float64(s.PrefixesReceived))
+		m.bgpCounts.WithLabelValues(s.Peer, "advertised").Set(float64(s.PrefixesAdvertised))
 	}
 }
 

@@ -94,7 +94,11 @@ func (r *PoolReconciler) tooSoon(object *v1alpha1.IPPool) time.Duration {
 		r.looked = map[string]time.Time{}
 	}
 	now := r.Now()
-	wait := r.Interval - now.Sub(r.looked[object.Name])
+	interval := r.Interval
+	if object.Status.Encapsulation != object.Spec.Encapsulation || object.Status.NodesReady != object.Status.NodesTotal {
+		interval /= 50 // nodes wait for each other: every step of a mode change counts
+	}
+	wait := interval - now.Sub(r.looked[object.Name])
 	if wait > 0 && object.Status.ObservedGeneration == object.Generation {
 		return wait
 	}

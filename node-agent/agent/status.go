@@ -21,6 +21,7 @@ const (
 	// countersEvery is how often counters that nobody waits for are written.
 	countersEvery = 5 * time.Second
 	statusRetry   = time.Second
+	conflictRetry = 20 * time.Millisecond
 )
 
 // reporter keeps the NodeNetwork's status. Parts come from several goroutines; one writes.
@@ -101,6 +102,9 @@ func (r *reporter) run(ctx context.Context, get func() (*v1alpha1.NodeNetwork, b
 		if err := r.write(ctx, known, next); err != nil && ctx.Err() == nil {
 			r.log.V(1).Info("Can't write the NodeNetwork's status; will try again", "reason", err.Error())
 			later = time.After(statusRetry)
+			if apierrors.IsConflict(err) {
+				later = time.After(conflictRetry) // the cache lags behind our own last write
+			}
 		}
 	}
 }
@@ -149,9 +153,6 @@ func (r *reporter) write(ctx context.Context, known *v1alpha1.NodeNetwork, next 
 	// The conditions are replaced as a list: a patch on an old one must not drop what the controller wrote.
 	patch := client.MergeFromWithOptions(known, client.MergeFromWithOptimisticLock{})
 	if err := r.client.Status().Patch(ctx, changed, patch); err != nil {
-		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			return fmt.Errorf("the NodeNetwork changed meanwhile: %w", err)
-		}
 		return fmt.Errorf("patch the status of NodeNetwork %s: %w", r.node, err)
 	}
 	return nil

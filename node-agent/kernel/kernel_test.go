@@ -301,3 +301,52 @@ func TestHundredThousandLearnedRoutes(t *testing.T) {
 	apply(t, a, in)
 	t.Logf("none left: %s", time.Since(start))
 }
+
+// This kernel may lack ipip; what we do with a tunl0 that exists shows with any link of that name.
+func TestTakesTunl0AndGivesItBack(t *testing.T) {
+	a := enter(t)
+	run(t, "ip link add tunl0 type veth peer name x")
+	run(t, "ip link set x up")
+	in := input()
+	in.Capabilities.IPIP = true
+	in.Pools[0].Encapsulation = v1alpha1.EncapsulationIPIP
+	apply(t, a, in)
+	expect(t, routes(t), "10.0.1.0/26 via 192.168.0.2 dev tunl0 onlink", "10.0.2.0/26 via 192.168.1.3 dev tunl0 onlink")
+	expect(t, run(t, "ip address show tunl0"), "mtu 1480", "inet 10.0.0.0/32 scope global")
+	expect(t, run(t, "ip link show tunl0"), "alias causeway")
+	expect(t, run(t, "ip route get 10.0.2.7"), "dev tunl0 src 10.0.0.0")
+	if r := apply(t, a, in); r.Changes != 0 {
+		t.Errorf("the second pass made %d changes", r.Changes)
+	}
+	for _, shared := range []bool{true, false} {
+		apply(t, a, in)
+		if shared {
+			run(t, "ip address add 172.31.0.1/32 dev tunl0")
+		}
+		in.Pools[0].Sending, in.Pools[0].Encapsulation = "", v1alpha1.EncapsulationNone
+		apply(t, a, in)
+		out := run(t, "ip address show tunl0") + run(t, "ip link show tunl0")
+		if strings.Contains(out, "10.0.0.0/32") || strings.Contains(out, "alias") || strings.Contains(out, ",UP") != shared || strings.Contains(out, "172.31.0.1") != shared {
+			t.Errorf("shared %v: %s", shared, out)
+		}
+		if shared {
+			run(t, "ip address del 172.31.0.1/32 dev tunl0")
+		}
+		in.Pools[0].Encapsulation = v1alpha1.EncapsulationIPIP
+	}
+}
+
+func TestUnderlayMoves(t *testing.T) {
+	a := enter(t)
+	apply(t, a, input())
+	run(t, "ip address add 192.168.0.5/24 dev eth0")
+	in := input()
+	in.V4.Address, in.V4.MTU, in.VXLAN = netip.MustParseAddr("192.168.0.5"), 1400, routeplan.VXLAN{VNI: 7, Port: 8472}
+	apply(t, a, in)
+	expect(t, run(t, "ip -d link show vxlan.cw"), "mtu 1350", "vxlan id 7 local 192.168.0.5 dev eth0", "dstport 8472")
+	expect(t, routes(t), "10.0.2.0/26 via 10.0.2.0 dev vxlan.cw onlink", "fd00::80/122 via fe80::")
+	expect(t, run(t, "bridge fdb show dev vxlan.cw"), "dst 192.168.1.3 self permanent")
+	if r := apply(t, a, in); r.Changes != 0 {
+		t.Errorf("the second pass made %d changes", r.Changes)
+	}
+}

@@ -94,6 +94,7 @@ func (a *Applier) makeLink(actual *Actual, want routeplan.Link, r *Report) netli
 		r.fail(err, "find link %s after it was made", want.Name)
 		return nil
 	}
+	delete(a.settings, "net/ipv4/conf/"+want.Name+"/rp_filter")
 	return made
 }
 
@@ -121,7 +122,8 @@ func (r *Report) count(err error, format string, args ...any) {
 	r.Changes++
 }
 
-// removeLinks takes away tunnels that nothing uses. tunl0 can't be deleted while the module is loaded: it is set down.
+// removeLinks takes away tunnels that nothing uses. tunl0 can't be deleted while the module is loaded: it is set down,
+// unless somebody else has an address there.
 func (a *Applier) removeLinks(actual *Actual, plan routeplan.Plan, r *Report) {
 	for _, name := range actual.Tunnels() {
 		if _, wanted := planned(plan, name); wanted {
@@ -132,7 +134,11 @@ func (a *Applier) removeLinks(actual *Actual, plan routeplan.Plan, r *Report) {
 			r.count(a.deleteLink(actual, l), "delete link %s", name)
 			continue
 		}
-		if l.Attrs().Flags&net.FlagUp != 0 {
+		shared := false
+		for have, mine := range actual.addresses {
+			shared = shared || (have.Device == name && !mine)
+		}
+		if l.Attrs().Flags&net.FlagUp != 0 && !shared {
 			r.count(a.nl.LinkSetDown(l), "set %s down", name)
 			a.table.forget([]int32{int32(l.Attrs().Index)})
 		}
@@ -154,7 +160,6 @@ func (a *Applier) deleteLink(actual *Actual, l netlink.Link) error {
 	}
 	clear(actual.neighbours)
 	clear(actual.fdb)
-	delete(a.settings, "net/ipv4/conf/"+l.Attrs().Name+"/rp_filter")
 	return nil
 }
 

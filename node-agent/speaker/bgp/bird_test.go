@@ -176,3 +176,73 @@ func TestGracefulRestartSeenByPeer(t *testing.T) {
 		t.Errorf("BIRD did not see a graceful restart:\n%s", log)
 	}
 }
+
+// TestQuietChange changes a timer and a password: the session is made anew, and neither side loses a route.
+func TestQuietChange(t *testing.T) {
+	t.Parallel()
+	n, h := pair(t)
+	b := routers.StartBird(t, h, "10.0.0.1", birdPeer("connect delay time 1;"))
+	s := to(65001, "10.0.0.2", "10.0.0.1")
+	n.apply(plan(64512, "10.0.0.2", []bgpplan.Session{s}, "10.211.0.0/26"))
+	n.waitRoute(10*time.Second, "192.0.2.0/24", "10.0.0.1")
+	routers.Eventually(t, 5*time.Second, has(b, "10.211.0.0/26"))
+	n.waitEstablished(2*time.Second, "10.0.0.1")
+	since := n.sessionTo("10.0.0.1").Since
+	s.HoldTime, s.KeepaliveTime = 9*time.Second, 3*time.Second
+	n.apply(plan(64512, "10.0.0.2", []bgpplan.Session{s}, "10.211.0.0/26"))
+	routers.Eventually(t, 15*time.Second, func() error {
+		if n.route("192.0.2.0/24") != "10.0.0.1" {
+			t.Fatal("the learned route was lost")
+		}
+		if b.Route("10.211.0.0/26") == "" {
+			t.Fatal("BIRD lost the route")
+		}
+		if got := n.sessionTo("10.0.0.1"); got.Since == since || !got.Established() || !got.Converged {
+			return fmt.Errorf("status is %+v", got)
+		}
+		return nil
+	})
+	if got := b.Ctl("show", "protocols", "all", "node"); !strings.Contains(got, "/9") {
+		t.Errorf("the hold time did not change: %s", got)
+	}
+}
+
+// TestListening has another program on the port, and an address that is not there.
+func TestListening(t *testing.T) {
+	t.Parallel()
+	n, h := pair(t)
+	blocker := routers.StartBird(t, n.host, "10.0.0.2", "protocol bgp x { local 10.0.0.2 as 1; neighbor 10.0.0.77 as 2; passive on; ipv4 { import all; export none; }; }")
+	b := routers.StartBird(t, h, "10.0.0.1", birdPeer("connect delay time 1;"))
+	p := plan(64512, "10.0.0.2", []bgpplan.Session{to(65001, "10.0.0.2", "10.0.0.1")}, "10.211.0.0/26")
+	p.Global.ListenAddresses = append(p.Global.ListenAddresses, addr("10.9.9.9"))
+	n.apply(p)
+	faults := func(words ...string) func() error {
+		return func() error {
+			status, _ := n.Status()
+			if len(status.Faults) != len(words) {
+				return fmt.Errorf("faults are %q", status.Faults)
+			}
+			for i, w := range words {
+				if !strings.Contains(status.Faults[i], w) {
+					return fmt.Errorf("faults are %q", status.Faults)
+				}
+			}
+			return nil
+		}
+	}
+	routers.Eventually(t, 5*time.Second, faults("Another program has 10.0.0.2:179", "does not have the address 10.9.9.9"))
+	n.waitRoute(5*time.Second, "192.0.2.0/24", "10.0.0.1") // We can still open the session ourselves.
+	routers.Eventually(t, 5*time.Second, has(b, "10.211.0.0/26"))
+	blocker.Kill()
+	routers.Eventually(t, 8*time.Second, faults("does not have the address 10.9.9.9"))
+	n.apply(plan(64512, "10.0.0.2", nil))
+	routers.Eventually(t, 5*time.Second, func() error {
+		q := plan(64512, "10.0.0.2", nil)
+		q.Global.Listen = false
+		n.apply(q)
+		if out := n.host.Run("ss", "-Hltn"); strings.Contains(out, ":179") {
+			return fmt.Errorf("still listening: %s", out)
+		}
+		return nil
+	})
+}

@@ -87,20 +87,37 @@ func (a *attacker) session(sent *atomic.Int64, limit int64) {
 			return
 		}
 		sent.Add(50)
+		for queued(conn) > 20000 { // What waits when the session ends was not looked at: keep it little.
+			select {
+			case <-ended:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
 	}
+}
+
+// queued returns how many bytes the other side's kernel has not taken yet (tcp(7), SIOCOUTQ).
+func queued(conn net.Conn) (n int) {
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	return n
 }
 
 func (a *attacker) message() []byte {
 	body := bgp.Mutate(a.random, a.bodies[a.random.IntN(len(a.bodies))])
-	if n := int(binary.BigEndian.Uint16(a.bodies[0][2:])); a.random.IntN(40) > 0 {
-		// Mutate inside the attributes only: most of these leave the session up, so that more of them get through.
+	if n := int(binary.BigEndian.Uint16(a.bodies[0][2:])); a.random.IntN(4000) > 0 {
+		// Mutate inside the attributes only: these leave the session up, so that what follows is read, too.
 		body = append([]byte(nil), a.bodies[0]...)
 		for range 1 + a.random.IntN(3) {
 			body[4+a.random.IntN(n)] = byte(a.random.Uint32())
 		}
 	}
 	m := bgp.Message(2, body)
-	if a.random.IntN(400) == 0 {
+	if a.random.IntN(8000) == 0 {
 		m = bgp.Mutate(a.random, m)
 	}
 	return m

@@ -39,6 +39,14 @@ protocol bgp feed { local 10.0.1.2 as 64513; neighbor 10.0.1.1 as 65001; connect
 
 	start = time.Now()
 	n.apply(plan(64512, "10.0.0.2", []bgpplan.Session{to(65001, "10.0.0.2", "10.0.0.1")}))
+	// BIRD sends the last messages of a long feed only when its loop wakes up by itself, 3 s later: count without them.
+	routers.Eventually(t, 60*time.Second, func() error {
+		if got := len(n.Routes().Routes); got < count*99/100 {
+			return fmt.Errorf("%d routes", got)
+		}
+		return nil
+	})
+	most := time.Since(start)
 	routers.Eventually(t, 60*time.Second, func() error {
 		if got := len(n.Routes().Routes); got != count {
 			return fmt.Errorf("%d routes", got)
@@ -53,8 +61,8 @@ protocol bgp feed { local 10.0.1.2 as 64513; neighbor 10.0.1.1 as 65001; connect
 			rss += " " + strings.Join(strings.Fields(line), " ")
 		}
 	}
-	t.Logf("%d prefixes: %s from the plan to the agent's snapshot; BIRD, from its start, with a connect delay of 1 s, into its kernel: %s; the speaker's %s",
-		count, ours.Round(time.Millisecond), bird.Round(time.Millisecond), rss)
+	t.Logf("%d prefixes: %s from the plan to the agent's snapshot, 99 in 100 after %s; BIRD, from its start, with a connect delay of 1 s, into its kernel: %s; the speaker's %s",
+		count, ours.Round(time.Millisecond), most.Round(time.Millisecond), bird.Round(time.Millisecond), rss)
 	if ours > 10*time.Second {
 		t.Errorf("it took %s", ours)
 	}

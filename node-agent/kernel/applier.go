@@ -13,8 +13,8 @@ import (
 	"github.com/causeway-net/causeway/node-agent/routeplan"
 )
 
-// resyncEvery is how long what we know of the kernel is believed without a look.
-const resyncEvery = 60 * time.Second
+// ResyncEvery is how long what we know of the kernel is believed without a look. The first Read after that looks at all.
+const ResyncEvery = 60 * time.Second
 
 // Applier changes the network namespace that it was opened in. Read and Apply are called in turn, by one goroutine.
 type Applier struct {

@@ -97,7 +97,7 @@ func (a *Applier) readRoutes() error {
 	a.nft.dirty = a.nft.dirty || heard.nft
 	due := !a.watch.running.Load() || !a.now().Before(a.resync)
 	if due {
-		a.resync = a.now().Add(resyncEvery)
+		a.resync = a.now().Add(ResyncEvery)
 		clear(a.settings)
 		a.nft.dirty = true
 	}

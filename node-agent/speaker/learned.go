@@ -23,10 +23,10 @@ type Snapshot struct {
 
 // learned are the routes, with those that are kept while a peer or the speaker itself restarts.
 type learned struct {
-	mu      sync.Mutex
-	fresh   map[netip.Prefix][]Hop
-	stale   map[netip.Prefix][]Hop
-	shared  map[string][]netip.Addr
+	mu     sync.Mutex
+	fresh  map[netip.Prefix][]Hop
+	stale  map[netip.Prefix][]Hop
+	shared map[string][]netip.Addr
 	// touched are the prefixes that may differ from the last snapshot.
 	touched map[netip.Prefix]struct{}
 	version uint64

@@ -246,3 +246,25 @@ func TestListening(t *testing.T) {
 		return nil
 	})
 }
+
+// TestASChange starts with an AS number that BIRD does not expect.
+func TestASChange(t *testing.T) {
+	t.Parallel()
+	n, h := pair(t)
+	b := routers.StartBird(t, h, "10.0.0.1", birdPeer("connect delay time 1; error wait time 1,1;"))
+	sessions := []bgpplan.Session{to(65001, "10.0.0.2", "10.0.0.1")}
+	n.apply(plan(64600, "10.0.0.2", sessions, "10.211.0.0/26"))
+	routers.Eventually(t, 10*time.Second, func() error {
+		if got := n.sessionTo("10.0.0.1"); !strings.HasPrefix(got.LastError, "The peer expects another AS number than 64600") {
+			return fmt.Errorf("status is %+v", got)
+		}
+		return nil
+	})
+	for range 2 {
+		n.apply(plan(64512, "10.0.0.2", sessions, "10.211.0.0/26"))
+		n.waitRoute(15*time.Second, "192.0.2.0/24", "10.0.0.1")
+		routers.Eventually(t, 5*time.Second, has(b, "10.211.0.0/26", "BGP.as_path: 64512\n"))
+		n.apply(plan(64600, "10.0.0.2", sessions))
+		routers.Eventually(t, 5*time.Second, hasNot(b, "10.211.0.0/26"))
+	}
+}

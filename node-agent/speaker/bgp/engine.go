@@ -33,8 +33,10 @@ type Engine struct {
 	dirty     chan struct{}
 
 	// applying is held while a plan is applied.
-	applying  sync.Mutex
-	server    *server.BgpServer
+	applying sync.Mutex
+	server   *server.BgpServer
+	// stopped is a server to start again: GoBGP's never end.
+	stopped   *server.BgpServer
 	stopWatch context.CancelFunc
 	plan      bgpplan.Plan
 	// restarting is true until the first sessions of a speaker that had some before it restarted.
@@ -147,8 +149,12 @@ func (e *Engine) Apply(ctx context.Context, plan bgpplan.Plan) (failures []speak
 }
 
 func (e *Engine) startServer(ctx context.Context, g bgpplan.Global) error {
-	s := server.NewBgpServer(server.LoggerOption(&logger{e.log}))
-	go s.Serve()
+	s := e.stopped
+	if s == nil {
+		s = server.NewBgpServer(server.LoggerOption(&logger{e.log}))
+		go s.Serve()
+	}
+	e.stopped = s // until it runs
 	err := s.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
 		Asn: g.AS, RouterId: g.RouterID.String(), ListenPort: -1, UseMultiplePaths: true,
 	}})
@@ -177,7 +183,7 @@ func (e *Engine) startServer(ctx context.Context, g bgpplan.Global) error {
 		cancel()
 		return err
 	}
-	e.server, e.stopWatch, e.plan = s, cancel, bgpplan.Plan{}
+	e.server, e.stopped, e.stopWatch, e.plan = s, nil, cancel, bgpplan.Plan{}
 	return nil
 }
 
@@ -198,10 +204,9 @@ func (e *Engine) stopServer(quiet bool) {
 	if err := e.server.StopBgp(context.Background(), &api.StopBgpRequest{}); err != nil {
 		e.log.Warn("GoBGP did not stop", "error", err)
 	}
-	e.server.Stop()
 	e.stopWatch()
 	e.hub.clear()
-	e.server, e.plan = nil, bgpplan.Plan{}
+	e.server, e.stopped, e.plan = nil, e.server, bgpplan.Plan{}
 }
 
 // applyPolicies sets the policies anew where a session's rules differ, and has GoBGP judge that session's routes again.

@@ -32,9 +32,9 @@ type guard struct {
 	// muted: nothing more is written. ended: the reason is known, so the end of the connection is not news.
 	muted, ended atomic.Bool
 
-	out   sync.Mutex
-	rest  []byte // the beginning of a message that GoBGP has not written to its end
-	sent  map[netip.Prefix]struct{}
+	out  sync.Mutex
+	rest []byte // the beginning of a message that GoBGP has not written to its end
+	sent map[netip.Prefix]struct{}
 }
 
 func newGuard(conn *net.TCPConn, s bgpplan.Session, failed func(string)) *guard {

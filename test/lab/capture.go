@@ -1,0 +1,38 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+
+	"github.com/causeway-net/causeway/test/lab/capture"
+)
+
+// Capture is a running tcpdump.
+type Capture struct {
+	cmd *Cmd
+	out *lockedBuffer
+}
+
+// StartCapture starts tcpdump on an interface of a node or pod, and returns when it listens. The filter is pcap-filter(7).
+func StartCapture(ctx context.Context, at Place, iface, filter string) (*Capture, error) {
+	c := &Capture{out: &lockedBuffer{}}
+	c.cmd = at.Command(ctx, "tcpdump", "-i", iface, "-n", "-U", "--immediate-mode", "-s0", "-Z", "root", "-w", "-", filter)
+	c.cmd.Stdout = c.out
+	if err := startAndWaitForLine(c.cmd, "listening on"); err != nil {
+		return nil, fmt.Errorf("start a capture on %s: %w", iface, err)
+	}
+	return c, nil
+}
+
+// Packets returns what was seen so far.
+func (c *Capture) Packets() ([]capture.Packet, error) { return capture.Read([]byte(c.out.String())) }
+
+// Stop ends the capture and returns everything seen.
+func (c *Capture) Stop() ([]capture.Packet, error) {
+	_ = c.cmd.Signal(syscall.SIGINT) // If it has ended, Wait says why.
+	if err := c.cmd.Wait(); err != nil {
+		return nil, fmt.Errorf("stop a capture: %w", err)
+	}
+	return c.Packets()
+}

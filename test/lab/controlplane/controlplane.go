@@ -1,0 +1,212 @@
+// Package controlplane runs the real etcd and kube-apiserver with certificates, RBAC and our CRDs. It takes the
+// manifests of config/ in and hands credentials out. It must run in a network namespace of its own: ports are fixed.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Names that the certificates carry and the lab's bindings refer to.
+const (
+	AgentGroup     = "causeway-agents"
+	AgentPrefix    = "system:causeway-agent:"
+	ControllerUser = "causeway-controller"
+
+	port = 6443
+)
+
+// Options say where things are.
+type Options struct {
+	// Dir is an empty folder for data, credentials and logs, best on tmpfs.
+	Dir string
+	// Bin holds etcd and kube-apiserver, Config the manifests.
+	Bin, Config string
+	// Address is where nodes reach the API server. This machine has it.
+	Address netip.Addr
+}
+
+// ControlPlane is a running control plane.
+type ControlPlane struct {
+	// Config and Client are the administrator's.
+	Config *rest.Config
+	Client client.WithWatch
+
+	o         Options
+	authority *authority
+	etcd, api *daemon
+}
+
+// Start starts etcd and the API server, and applies the CRDs, the namespace and the roles.
+func Start(ctx context.Context, o Options) (*ControlPlane, error) {
+	c := &ControlPlane{o: o}
+	if err := c.start(ctx); err != nil {
+		c.Stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Stop ends both processes.
+func (c *ControlPlane) Stop() {
+	c.api.stop(syscall.SIGKILL)
+	c.etcd.stop(syscall.SIGKILL)
+}
+
+// Pause makes the API server silent: connections stay, answers don't come.
+func (c *ControlPlane) Pause() error { return c.api.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (c *ControlPlane) Resume() error { return c.api.signal(syscall.SIGCONT) }
+
+// Kill ends the API server at once; its data stays.
+func (c *ControlPlane) Kill() { c.api.stop(syscall.SIGKILL) }
+
+// Restart starts the API server again on the same data, and waits until it is ready.
+func (c *ControlPlane) Restart(ctx context.Context) error {
+	c.api.stop(syscall.SIGKILL)
+	if err := c.startAPI(); err != nil {
+		return err
+	}
+	return c.waitReady(ctx)
+}
+
+// Kubeconfig writes a kubeconfig for a user, and returns its path.
+func (c *ControlPlane) Kubeconfig(file, user string, groups ...string) (string, error) {
+	path := filepath.Join(c.o.Dir, file)
+	cert, key, err := c.authority.issue(user, groups, nil)
+	if err != nil {
+		return "", err
+	}
+	text, err := kubeconfig(c.server(), c.authority.pem, cert, key)
+	if err != nil {
+		return "", err
+	}
+	return path, writeFiles(map[string][]byte{path: text})
+}
+
+// AdminKubeconfig is the path of the administrator's kubeconfig.
+func (c *ControlPlane) AdminKubeconfig() string { return filepath.Join(c.o.Dir, "admin.kubeconfig") }
+
+func (c *ControlPlane) server() string {
+	return "https://" + netip.AddrPortFrom(c.o.Address, port).String()
+}
+
+func (c *ControlPlane) start(ctx context.Context) (err error) {
+	if c.authority, err = newAuthority(); err != nil {
+		return err
+	}
+	if err := c.writeCredentials(); err != nil {
+		return err
+	}
+	if c.Config, err = clientcmd.BuildConfigFromFlags("", c.AdminKubeconfig()); err != nil {
+		return fmt.Errorf("read the administrator's kubeconfig: %w", err)
+	}
+	c.Config.QPS = -1
+	if err := c.startEtcd(); err != nil {
+		return err
+	}
+	if err := c.startAPI(); err != nil {
+		return err
+	}
+	if err := c.waitReady(ctx); err != nil {
+		return err
+	}
+	return c.prepare(ctx)
+}
+
+func (c *ControlPlane) writeCredentials() error {
+	dir := c.o.Dir
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the folder of the control plane: %w", err)
+	}
+	cert, key, err := c.authority.issue("kube-apiserver", nil, []netip.Addr{c.o.Address, netip.MustParseAddr("127.0.0.1")})
+	if err != nil {
+		return err
+	}
+	_, account, err := c.authority.issue("service-accounts", nil, nil)
+	if err != nil {
+		return err
+	}
+	if err := writeFiles(map[string][]byte{
+		filepath.Join(dir, "ca.crt"): c.authority.pem, filepath.Join(dir, "api.crt"): cert,
+		filepath.Join(dir, "api.key"): key, filepath.Join(dir, "accounts.key"): account,
+	}); err != nil {
+		return err
+	}
+	_, err = c.Kubeconfig("admin.kubeconfig", "lab-admin", "system:masters")
+	return err
+}
+
+func (c *ControlPlane) startEtcd() (err error) {
+	c.etcd, err = startDaemon(c.o.Dir, filepath.Join(c.o.Bin, "etcd"), "--data-dir="+filepath.Join(c.o.Dir, "etcd"),
+		"--unsafe-no-fsync", "--log-level=warn")
+	return err
+}
+
+func (c *ControlPlane) startAPI() (err error) {
+	in := func(name string) string { return filepath.Join(c.o.Dir, name) }
+	c.api, err = startDaemon(c.o.Dir, filepath.Join(c.o.Bin, "kube-apiserver"),
+		"--etcd-servers=http://127.0.0.1:2379",
+		"--advertise-address="+c.o.Address.String(), fmt.Sprintf("--secure-port=%d", port),
+		"--tls-cert-file="+in("api.crt"), "--tls-private-key-file="+in("api.key"), "--client-ca-file="+in("ca.crt"),
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+in("accounts.key"),
+		"--service-account-signing-key-file="+in("accounts.key"), "--service-cluster-ip-range=10.96.0.0/16",
+		"--authorization-mode=RBAC", "--anonymous-auth=false", "--allow-privileged=true", "--profiling=false",
+		"--endpoint-reconciler-type=none", "--enable-aggregator-routing=false",
+		// Nobody makes service accounts or taints nodes here: there is no controller manager.
+		"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
+	return err
+}
+
+func (c *ControlPlane) waitReady(ctx context.Context) error {
+	err := eventually(ctx, time.Minute, func() error {
+		if why := c.api.exited(); why != nil {
+			return permanent{why}
+		}
+		if why := c.etcd.exited(); why != nil {
+			return permanent{why}
+		}
+		made, err := client.NewWithWatch(c.Config, client.Options{Scheme: scheme()})
+		if err != nil {
+			return err
+		}
+		c.Client = made
+		return readyz(ctx, c.Config)
+	})
+	if err != nil {
+		return fmt.Errorf("wait for kube-apiserver, whose log is %s: %w", filepath.Join(c.o.Dir, "kube-apiserver.log"), err)
+	}
+	return nil
+}
+
+// permanent is an error that waiting won't cure.
+type permanent struct{ error }
+
+func eventually(ctx context.Context, limit time.Duration, try func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil || errors.As(err, &permanent{}) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package controlplane
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+// daemon is a process that ends with us: the lab's process is the first of its pid namespace.
+type daemon struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error
+}
+
+func startDaemon(dir, path string, args ...string) (*daemon, error) {
+	log, err := os.OpenFile(filepath.Join(dir, filepath.Base(path)+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open a log file: %w", err)
+	}
+	defer log.Close() //nolint:errcheck // the child has its own
+	d := &daemon{cmd: exec.Command(path, args...), done: make(chan struct{})}
+	d.cmd.Stdout, d.cmd.Stderr, d.cmd.Dir = log, log, dir
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := d.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s (run `make build deps` if it is missing): %w", path, err)
+	}
+	go func() {
+		d.err = d.cmd.Wait()
+		close(d.done)
+	}()
+	return d, nil
+}
+
+func (d *daemon) signal(sig syscall.Signal) error {
+	if d == nil {
+		return errors.New("it is not running")
+	}
+	return d.cmd.Process.Signal(sig)
+}
+
+func (d *daemon) stop(sig syscall.Signal) {
+	if d == nil {
+		return
+	}
+	_ = d.cmd.Process.Signal(sig) // It may have ended.
+	<-d.done
+}
+
+func (d *daemon) exited() error {
+	select {
+	case <-d.done:
+		return fmt.Errorf("%s ended: %w", filepath.Base(d.cmd.Path), d.err)
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,108 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+// prepare applies what a cluster has before Causeway's processes start.
+func (c *ControlPlane) prepare(ctx context.Context) error {
+	for _, pattern := range []string{"crd/bases/*.yaml", "default/namespace.yaml", "rbac/*/role.yaml"} {
+		files, err := filepath.Glob(filepath.Join(c.o.Config, pattern))
+		if err != nil || len(files) == 0 {
+			return errors.Join(fmt.Errorf("there is no %s in %s", pattern, c.o.Config), err)
+		}
+		for _, file := range files {
+			if err := c.Apply(ctx, file); err != nil {
+				return err
+			}
+		}
+	}
+	for _, o := range bindings() {
+		if err := c.Client.Create(ctx, o); err != nil {
+			return fmt.Errorf("create a binding: %w", err)
+		}
+	}
+	return c.waitEstablished(ctx)
+}
+
+// Apply applies every object of a manifest, server-side.
+func (c *ControlPlane) Apply(ctx context.Context, file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read a manifest: %w", err)
+	}
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
+	for {
+		o := &unstructured.Unstructured{}
+		if err := decoder.Decode(&o.Object); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read %s: %w", file, err)
+		}
+		if len(o.Object) == 0 || o.GroupVersionKind().Group == "kustomize.config.k8s.io" || o.GetKind() == "" {
+			continue
+		}
+		// Apply again when the API server has not yet heard of a kind that was defined a moment ago.
+		err := eventually(ctx, 10*time.Second, func() error {
+			return c.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("lab"), client.ForceOwnership)
+		})
+		if err != nil {
+			return fmt.Errorf("apply %s %s of %s: %w", o.GetKind(), o.GetName(), file, err)
+		}
+	}
+}
+
+func (c *ControlPlane) waitEstablished(ctx context.Context) error {
+	return eventually(ctx, 30*time.Second, func() error {
+		var list apiextensionsv1.CustomResourceDefinitionList
+		if err := c.Client.List(ctx, &list); err != nil {
+			return err
+		}
+		for _, crd := range list.Items {
+			established := false
+			for _, condition := range crd.Status.Conditions {
+				established = established || condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue
+			}
+			if !established {
+				return fmt.Errorf("%s is not established", crd.Name)
+			}
+		}
+		return nil
+	})
+}
+
+// bindings give the certificates' names the roles of config/rbac, and nothing else.
+func bindings() []client.Object {
+	agents := rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: AgentGroup}
+	controller := rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: ControllerUser}
+	var out []client.Object
+	for role, subject := range map[string]rbacv1.Subject{"causeway-agent": agents, "causeway-controller": controller} {
+		meta := metav1.ObjectMeta{Name: "lab-" + role}
+		out = append(out, &rbacv1.ClusterRoleBinding{
+			ObjectMeta: meta, Subjects: []rbacv1.Subject{subject},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		})
+		meta.Namespace = v1alpha1.SystemNamespace
+		out = append(out, &rbacv1.RoleBinding{
+			ObjectMeta: meta, Subjects: []rbacv1.Subject{subject},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role},
+		})
+	}
+	return out
+}

@@ -1,0 +1,170 @@
+// Package cluster_test tests a whole cluster from outside: pods start, are reached, and survive every fault without an
+// address given twice or lost.
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/lab"
+)
+
+func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+
+// settle is the limit for what should take a moment.
+const settle = 30 * time.Second
+
+func pool(name, cidr string, change func(*v1alpha1.IPPoolSpec)) *v1alpha1.IPPool {
+	p := &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.IPPoolSpec{CIDR: cidr, Encapsulation: v1alpha1.EncapsulationVXLANCrossSubnet}}
+	if change != nil {
+		change(&p.Spec)
+	}
+	return p
+}
+
+func blockSize(bits int32) func(*v1alpha1.IPPoolSpec) {
+	return func(s *v1alpha1.IPPoolSpec) { s.BlockSize = &bits }
+}
+
+func create(t *testing.T, l *lab.Lab, o client.Object) {
+	t.Helper()
+	if err := l.Client.Create(t.Context(), o); err != nil {
+		t.Fatalf("create %s: %v", o.GetName(), err)
+	}
+}
+
+func startPod(t *testing.T, l *lab.Lab, node int, key string) *lab.Pod {
+	t.Helper()
+	p, err := l.StartPod(t.Context(), l.Nodes[node], key, lab.PodOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// podsOnAll starts one pod on every node.
+func podsOnAll(t *testing.T, l *lab.Lab, prefix string) []*lab.Pod {
+	t.Helper()
+	var pods []*lab.Pod
+	for i := range l.Nodes {
+		pods = append(pods, startPod(t, l, i, fmt.Sprintf("default/%s-%d", prefix, i)))
+	}
+	return pods
+}
+
+func matrix(t *testing.T, l *lab.Lab, pods []*lab.Pod) {
+	t.Helper()
+	l.Eventually(t, settle, "every pod reaches every other", func() error { return lab.PingMatrix(t.Context(), pods) })
+}
+
+// consistent is nil when every address is held once, inside a block of its node.
+func consistent(ctx context.Context, l *lab.Lab) error {
+	var endpoints v1alpha1.WorkloadEndpointList
+	var blocks v1alpha1.IPBlockList
+	if err := errors.Join(l.Client.List(ctx, &endpoints), l.Client.List(ctx, &blocks)); err != nil {
+		return err
+	}
+	owners := map[netip.Prefix]string{}
+	for _, b := range blocks.Items {
+		owners[netip.MustParsePrefix(b.Spec.CIDR)] = b.Spec.Node
+	}
+	holders := map[string]string{}
+	var wrong []error
+	for _, e := range endpoints.Items {
+		key := e.Namespace + "/" + e.Name
+		for _, text := range e.Spec.Addresses {
+			if other, taken := holders[text]; taken {
+				wrong = append(wrong, fmt.Errorf("%s and %s both have %s", key, other, text))
+			}
+			holders[text] = key
+			inside := false
+			for cidr, node := range owners {
+				inside = inside || cidr.Contains(netip.MustParsePrefix(text).Addr()) && node == e.Spec.Node
+			}
+			if !inside {
+				wrong = append(wrong, fmt.Errorf("%s has %s, which is in no block of %s", key, text, e.Spec.Node))
+			}
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+func checkConsistent(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	l.Eventually(t, settle, "every address is held once, inside a block of its node", func() error { return consistent(t.Context(), l) })
+}
+
+// record returns the WorkloadEndpoint of a pod.
+func record(ctx context.Context, l *lab.Lab, p *lab.Pod) (*v1alpha1.WorkloadEndpoint, error) {
+	var list v1alpha1.WorkloadEndpointList
+	if err := l.Client.List(ctx, &list, client.InNamespace(p.Namespace)); err != nil {
+		return nil, err
+	}
+	for i := range list.Items {
+		if list.Items[i].Spec.ContainerID == p.ContainerID {
+			return &list.Items[i], nil
+		}
+	}
+	return nil, fmt.Errorf("pod %s has no WorkloadEndpoint", p.Key())
+}
+
+func mustRecord(t *testing.T, l *lab.Lab, p *lab.Pod) *v1alpha1.WorkloadEndpoint {
+	t.Helper()
+	r, err := record(t.Context(), l, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// noRecords is nil when no WorkloadEndpoint is left.
+func noRecords(ctx context.Context, l *lab.Lab) error {
+	var list v1alpha1.WorkloadEndpointList
+	if err := l.Client.List(ctx, &list); err != nil {
+		return err
+	}
+	if len(list.Items) > 0 {
+		return fmt.Errorf("%d WorkloadEndpoints are left, the first is %s", len(list.Items), list.Items[0].Name)
+	}
+	return nil
+}
+
+func poolStatus(ctx context.Context, l *lab.Lab, name string) (v1alpha1.IPPoolStatus, error) {
+	var p v1alpha1.IPPool
+	err := l.Object(ctx, name, &p)
+	return p.Status, err
+}
+
+// del calls DEL as a runtime does, without touching the Pod object.
+func del(ctx context.Context, p *lab.Pod) error {
+	if p == nil {
+		return nil
+	}
+	if out, err := p.CNI(ctx, "del", "--args=IgnoreUnknown=1;K8S_POD_NAMESPACE="+p.Namespace+";K8S_POD_NAME="+p.Name).CombinedOutput(); err != nil {
+		return fmt.Errorf("DEL of %s: %w: %s", p.Key(), err, out)
+	}
+	return nil
+}
+
+// wantError fails unless an ADD failed with a CNI error code and a text.
+func wantError(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("the call succeeded")
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("want %q in: %v", part, err)
+		}
+	}
+}

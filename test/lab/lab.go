@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ import (
 const (
 	// labMount is a file system of the lab's own, the same on all nodes.
 	labMount = "/mnt"
-	// Router is what the lab itself is on the underlay; the API server listens there.
+	// apiAddress is the router's own; the API server listens there.
 	apiAddress = "172.30.0.1"
 )
 
@@ -50,7 +51,7 @@ type Options struct {
 	NoController, NoAgents bool
 	// AgentArgs and ControllerArgs are added to their command lines.
 	AgentArgs, ControllerArgs []string
-	// CNIConfig is the text of the nodes' conflist. Default: that of config/agent.
+	// CNIConfig is the text of the nodes' conflist. Default: Causeway alone.
 	CNIConfig string
 	// Log gets progress.
 	Log io.Writer
@@ -72,6 +73,8 @@ type Lab struct {
 	runner  machine.Runner // where the nodes are
 	vm      io.Closer
 	started map[string]*Cmd // controllers by name
+	mu      sync.Mutex
+	pods    map[string]*Pod // those with a network namespace, by key
 }
 
 // Start starts a lab for a test and stops it when the test ends. When the test has failed, the state is printed first.
@@ -110,7 +113,7 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	l := &Lab{o: o, started: map[string]*Cmd{}}
+	l := &Lab{o: o, started: map[string]*Cmd{}, pods: map[string]*Pod{}}
 	if err := l.start(ctx); err != nil {
 		l.Stop()
 		return nil, fmt.Errorf("start the lab: %w", err)

@@ -204,7 +204,8 @@ func (n *Node) Ready(ctx context.Context) error {
 func (n *Node) writeConfig(ctx context.Context) error {
 	conf := n.lab.o.CNIConfig
 	if conf == "" {
-		conf = `{"cniVersion":"1.1.0","name":"causeway","plugins":[{"type":"causeway"},{"type":"portmap","capabilities":{"portMappings":true}}]}`
+		// Debian's reference plugins know no 1.1.0, so chains with them say 1.0.0.
+		conf = `{"cniVersion":"1.1.0","name":"causeway","plugins":[{"type":"causeway"}]}`
 	}
 	return n.WriteFile(ctx, "/etc/cni/net.d/10-causeway.conflist", conf)
 }

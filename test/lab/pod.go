@@ -62,6 +62,9 @@ func (l *Lab) StartPod(ctx context.Context, n *Node, key string, o PodOptions) (
 	if err := p.read(out); err != nil {
 		return p, err
 	}
+	l.mu.Lock()
+	l.pods[p.Key()] = p
+	l.mu.Unlock()
 	if o.NoObject {
 		return p, nil
 	}
@@ -83,6 +86,11 @@ func (l *Lab) StopPod(ctx context.Context, p *Pod) error {
 	if out, err := p.CNI(ctx, "del", cniArgs(p, "", "")...).CombinedOutput(); err != nil {
 		return fmt.Errorf("DEL of %s/%s: %w: %s", p.Namespace, p.Name, err, out)
 	}
+	l.mu.Lock()
+	if l.pods[p.Key()] == p {
+		delete(l.pods, p.Key())
+	}
+	l.mu.Unlock()
 	object := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name}}
 	if err := client.IgnoreNotFound(l.Client.Delete(ctx, object, client.GracePeriodSeconds(0))); err != nil {
 		return fmt.Errorf("delete pod %s/%s: %w", p.Namespace, p.Name, err)

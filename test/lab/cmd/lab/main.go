@@ -1,0 +1,75 @@
+// Command lab runs a Causeway cluster on this machine and lets a person use it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/causeway-net/causeway/test/lab"
+)
+
+func main() {
+	err := command().ExecuteContext(context.Background())
+	if code := exitCode(0); errors.As(err, &code) {
+		os.Exit(int(code))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		os.Exit(1)
+	}
+}
+
+// exitCode is the code of a command that ran in the lab.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use: "lab", Short: "A Causeway cluster on this machine: real control plane, real agents, nodes made of namespaces",
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	var o lab.Options
+	flags := func(c *cobra.Command) *cobra.Command {
+		c.Flags().IntVar(&o.Nodes, "nodes", 3, "number of nodes")
+		c.Flags().IntVar(&o.Subnets, "subnets", 2, "number of subnets")
+		c.Flags().StringVar(&o.Kernel, "kernel", lab.KernelAuto, "what the nodes run on: host, vm (QEMU with Debian's kernel) or auto")
+		return c
+	}
+	inLab := func(use, short string, args cobra.PositionalArgs, spec func([]string) place) *cobra.Command {
+		return &cobra.Command{
+			Use: use, Short: short, Args: args, DisableFlagParsing: true,
+			RunE: func(c *cobra.Command, args []string) error { return run(c.Context(), spec(args)) },
+		}
+	}
+	root.AddCommand(
+		flags(&cobra.Command{
+			Use: "up", Short: "Start the lab in the background, with sample pools and two pods a node", Args: cobra.NoArgs,
+			RunE: func(c *cobra.Command, _ []string) error { return up(c.Context(), o) },
+		}),
+		flags(&cobra.Command{
+			Use: "serve", Hidden: true, Args: cobra.NoArgs,
+			RunE: func(c *cobra.Command, _ []string) error { return serve(c.Context(), o) },
+		}),
+		&cobra.Command{
+			Use: "down", Short: "Stop the lab; nothing of it is left", Args: cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error { return down() },
+		},
+		inLab("kubectl ARGUMENTS", "Run kubectl as the cluster's administrator", cobra.ArbitraryArgs, func(args []string) place {
+			return place{argv: append([]string{"kubectl"}, args...)}
+		}),
+		inLab("node NAME [COMMAND]", "Run a shell or a command on a node; the node `outside` is beyond the router", cobra.MinimumNArgs(1),
+			func(args []string) place { return place{node: args[0], argv: args[1:]} }),
+		inLab("pod NAMESPACE/NAME [COMMAND]", "Run a shell or a command in a pod's network namespace", cobra.MinimumNArgs(1),
+			func(args []string) place { return place{pod: args[0], argv: args[1:]} }),
+		inLab("shell [COMMAND]", "Run a shell or a command in the lab's own namespaces: the router and the API server", cobra.ArbitraryArgs,
+			func(args []string) place { return place{argv: args} }),
+		inLab("logs NAME", "Print the log of a node's agent, or of `controller`, `kube-apiserver`, `etcd`", cobra.ExactArgs(1),
+			func(args []string) place { return place{argv: logCommand(args[0])} }),
+	)
+	return root
+}

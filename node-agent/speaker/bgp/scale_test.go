@@ -78,17 +78,17 @@ protocol bgp feed { local 10.0.1.2 as 64513; neighbor 10.0.1.1 as 65001; connect
 	t.Logf("all gone %s after the session", time.Since(start).Round(time.Millisecond))
 }
 
-// TestMesh has a full mesh of speakers on one segment.
+// TestMesh has a full mesh of speakers. They share a host and its loopback: the kernel's neighbour table, which all network
+// namespaces share, has no room for the neighbours of 50 hosts.
 func TestMesh(t *testing.T) {
-	const count = 12
-	sw := routers.NewSwitch(t)
+	const count = 50
+	host := routers.NewHost(t, "mesh")
 	var nodes []*node
 	address := func(i int) string { return fmt.Sprintf("10.0.0.%d", i+1) }
 	block := func(i int) string { return fmt.Sprintf("10.211.%d.0/26", i) }
 	for i := range count {
-		n := newNode(t, fmt.Sprintf("m%d", i))
-		sw.Plug(n.host, address(i)+"/24")
-		nodes = append(nodes, n)
+		host.IP("addr", "add", address(i)+"/32", "dev", "lo")
+		nodes = append(nodes, onHost(t, host))
 	}
 	meshPlan := func(i int, prefixes ...string) bgpplan.Plan {
 		var sessions []bgpplan.Session
@@ -108,11 +108,15 @@ func TestMesh(t *testing.T) {
 	for i, n := range nodes {
 		for j := range nodes {
 			if i != j {
-				n.waitRoute(10*time.Second, block(j), address(j))
+				n.waitRoute(20*time.Second, block(j), address(j))
 			}
 		}
 	}
-	t.Logf("%d speakers in a full mesh converge in %s", count, time.Since(start).Round(time.Millisecond))
+	took := time.Since(start)
+	t.Logf("%d speakers in a full mesh converge in %s", count, took.Round(time.Millisecond))
+	if took > 10*time.Second {
+		t.Error("that is longer than 10 s")
+	}
 	start = time.Now()
 	nodes[0].apply(meshPlan(0))
 	for _, n := range nodes[1:] {

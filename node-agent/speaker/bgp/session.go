@@ -10,15 +10,17 @@ import (
 	"time"
 
 	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
+	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/node-agent/bgpplan"
 )
 
 const (
 	dialTimeout = 3 * time.Second
-	// dialLater is how long the side that has the higher address leaves the first attempt to the other, so that their
-	// connections don't cross: GoBGP knows no collision detection (RFC 4271 section 6.8).
+	// dialLater is how long the node that has the higher address leaves the first attempt to the other.
 	dialLater = 1500 * time.Millisecond
+	// digestion is the most that GoBGP takes to see a connection that it was given.
+	digestion = 200 * time.Millisecond
 	// heldTimeout is how long an accepted connection waits for GoBGP to leave Idle.
 	heldTimeout = 5 * time.Second
 )
@@ -37,6 +39,9 @@ type session struct {
 	mu        sync.Mutex
 	deleted   bool
 	conn      *guard
+	dialing   bool
+	delivered time.Time
+	succeeded int // how often the session came up
 	held      *net.TCPConn
 	state     bgp.FSMState
 	since     time.Time
@@ -63,21 +68,22 @@ func (s *session) observe() {
 	s.mu.Lock()
 	if state != s.state {
 		if state == bgp.BGP_FSM_ESTABLISHED {
-			s.fsm.shortenIdle()
+			s.succeeded++
 			clear(s.eor)
 		}
+		s.fsm.shortenIdle()
 		s.state, s.since = state, time.Now()
 	}
 	held := s.held
-	if held != nil && state == bgp.BGP_FSM_ACTIVE {
+	if held != nil && state == bgp.BGP_FSM_ACTIVE && !s.dialing {
 		s.held = nil
 	} else {
 		held = nil
 	}
-	s.mu.Unlock()
 	if held != nil {
 		s.deliver(held)
 	}
+	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -99,30 +105,69 @@ func (s *session) dialLoop() {
 	if s.plan.DialLater {
 		delay = dialLater
 	}
-	for s.untilActive() {
-		if !s.pause(delay) || s.fsm.state() != bgp.BGP_FSM_ACTIVE {
-			if s.ctx.Err() != nil {
-				return
-			}
+	connected := false
+	for s.untilActive() && s.pause(delay) {
+		if !s.beginDial() {
+			s.pause(digestion)
 			continue
 		}
+		before := s.successes()
 		drops := md5Drops()
 		conn, err := s.dial()
-		if err != nil {
-			if s.ctx.Err() == nil {
-				s.fail(dialWords(s.plan, err, md5Drops() > drops))
-			}
-			delay = min(max(2*delay, 500*time.Millisecond), 5*time.Second)
-			delay += rand.N(delay / 4)
-			continue
+		if err != nil && s.ctx.Err() == nil {
+			s.fail(dialWords(s.plan, err, md5Drops() > drops))
 		}
-		s.deliver(conn)
-		delay = time.Second // after a session that did not last
+		s.endDial(conn)
+		s.pause(digestion)
+		if err == nil && s.untilActive() && (s.successes() > before || !connected) {
+			delay = 0 // The session was up, or it is the first time that the peer was there at all.
+		}
+		connected = err == nil
+		delay = min(max(2*delay, 500*time.Millisecond), 5*time.Second)
 		if s.plan.DialLater {
-			delay = dialLater
+			delay = max(delay, dialLater)
 		}
-		s.pause(200 * time.Millisecond) // GoBGP takes a moment to see the connection
+		delay += rand.N(delay / 4)
 	}
+}
+
+// GoBGP knows no collision detection (RFC 4271 section 6.8). Between nodes, the connection of the lower address is kept:
+// that node lets one that comes in wait while it connects itself, the other takes it and forgets its own.
+
+// wanting says whether GoBGP waits for a connection and has none on its way. s.mu is held.
+func (s *session) wanting() bool {
+	return !s.deleted && s.fsm.state() == bgp.BGP_FSM_ACTIVE && time.Since(s.delivered) > digestion
+}
+
+func (s *session) beginDial() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialing = s.wanting() && s.held == nil
+	return s.dialing
+}
+
+// endDial gives GoBGP the connection made, or else the one that has come in meanwhile.
+func (s *session) endDial(conn *net.TCPConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialing = false
+	held := s.held
+	s.held = nil
+	if conn == nil {
+		conn, held = held, nil
+	}
+	if conn != nil {
+		s.deliver(conn)
+	}
+	if held != nil {
+		_ = held.Close()
+	}
+}
+
+func (s *session) successes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.succeeded
 }
 
 // untilActive waits for GoBGP to want a connection.
@@ -172,23 +217,21 @@ func (s *session) dial() (*net.TCPConn, error) {
 	return conn.(*net.TCPConn), nil
 }
 
-// accept takes a connection that the peer opened. A peer that opens a second one has restarted (RFC 4724 section 4.2):
-// the first is closed without a word, and the new one waits until GoBGP is ready for it.
+// accept takes a connection that the peer opened. A peer that opens a second one and speaks on it has restarted
+// (RFC 4724 section 4.2): the first is closed without a word, and the new one waits until GoBGP is ready for it.
 func (s *session) accept(conn *net.TCPConn) {
 	if err := control(conn, func(fd int) error { return setTTL(fd, s.plan) }); err != nil {
 		_ = conn.Close()
 		return
 	}
-	switch s.fsm.state() {
-	case bgp.BGP_FSM_ACTIVE:
-		s.deliver(conn)
-		return
-	case bgp.BGP_FSM_OPENSENT, bgp.BGP_FSM_OPENCONFIRM:
-		_ = conn.Close()
-		return
-	}
 	s.mu.Lock()
-	if s.deleted {
+	state := s.fsm.state()
+	switch {
+	case s.wanting() && (!s.dialing || s.plan.DialLater):
+		s.deliver(conn)
+		s.mu.Unlock()
+		return
+	case s.deleted, state == bgp.BGP_FSM_OPENSENT, state == bgp.BGP_FSM_OPENCONFIRM, state == bgp.BGP_FSM_ACTIVE && !s.dialing:
 		s.mu.Unlock()
 		_ = conn.Close()
 		return
@@ -199,11 +242,32 @@ func (s *session) accept(conn *net.TCPConn) {
 	s.held = conn
 	established := s.conn
 	s.mu.Unlock()
-	if established != nil && s.fsm.state() == bgp.BGP_FSM_ESTABLISHED {
-		established.quiet()
-	}
 	time.AfterFunc(heldTimeout, func() { s.drop(conn) })
+	if established != nil && state == bgp.BGP_FSM_ESTABLISHED {
+		go func() {
+			if speaks(conn) {
+				established.quiet()
+			} else {
+				s.drop(conn) // It crossed the one that was kept, and the other side has closed it.
+			}
+		}()
+	}
 	s.observe() // It may have become Active in between.
+}
+
+// speaks waits for the first byte of an OPEN, and leaves it where it is.
+func speaks(conn *net.TCPConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil || conn.SetReadDeadline(time.Now().Add(heldTimeout)) != nil {
+		return false
+	}
+	n := 0
+	err = raw.Read(func(fd uintptr) bool {
+		var e error
+		n, _, e = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
+		return e != unix.EAGAIN
+	})
+	return err == nil && n > 0
 }
 
 // drop closes a held connection that GoBGP never became ready for.
@@ -216,18 +280,16 @@ func (s *session) drop(conn *net.TCPConn) {
 	}
 }
 
-// deliver hands a connection to GoBGP.
+// deliver hands a connection to GoBGP. s.mu is held.
 func (s *session) deliver(conn *net.TCPConn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.deleted || s.fsm.state() != bgp.BGP_FSM_ACTIVE {
+	if !s.wanting() {
 		_ = conn.Close()
 		return
 	}
 	g := newGuard(conn, s.plan, s.fail)
 	select {
 	case s.fsm.connections <- g:
-		s.conn = g
+		s.conn, s.delivered = g, time.Now()
 	default:
 		_ = conn.Close()
 	}

@@ -1,0 +1,93 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GOLANGCI_LINT_VERSION := v2.15.0
+KUBERNETES_VERSION := v1.37.0
+KERNEL ?= auto
+NODES ?= 3
+# Tests of several packages start a control plane each; more than two at once only wait for each other.
+TEST_PARALLEL ?= 2
+
+BINARIES := causeway causeway-agent causeway-speaker causeway-controller lab lab-node
+CONTROL_PLANE := bin/etcd bin/kube-apiserver bin/kubectl
+PACKAGES := iproute2 iputils-ping nftables tcpdump iperf3 jq kmod util-linux containernetworking-plugins bird2 frr \
+	qemu-system-x86 busybox-static
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: lab
+lab: deps build ## Start a cluster on this machine (NODES=3, KERNEL=host|vm|auto)
+	bin/lab up --nodes $(NODES) --kernel $(KERNEL)
+
+.PHONY: lab-down
+lab-down: ## Stop the cluster; nothing of it is left
+	bin/lab down
+
+.PHONY: test
+test: deps build ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
+	CAUSEWAY_LAB_KERNEL=$(KERNEL) go test -p $(TEST_PARALLEL) -timeout 30m $(ARGS) ./...
+
+.PHONY: bench
+bench: deps build ## Measure ADD and DEL side by side with ptp + host-local
+	go test -count=1 -timeout 20m -run '^$$' -bench . $(ARGS) ./test/bench/...
+
+.PHONY: build
+build: $(CONTROL_PLANE) ## Build everything into bin/ (the control plane takes minutes the first time)
+	@mkdir -p bin
+	@echo "building our binaries"
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/causeway ./cni-plugin
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./node-agent/cmd/causeway-agent \
+		./node-agent/cmd/causeway-speaker ./controllers/cmd/causeway-controller ./test/lab/cmd/lab ./test/lab/cmd/lab-node
+
+VERSION_FLAGS := -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION) \
+	-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
+
+bin/etcd: test/controlplane/go.mod
+	@echo "building etcd (once; then it is kept in bin/)"
+	cd test/controlplane && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../$@ go.etcd.io/etcd/server/v3
+	@touch $@
+
+bin/kube-apiserver bin/kubectl: bin/%: test/controlplane/go.mod
+	@echo "building $* (once; then it is kept in bin/; kube-apiserver takes about 3 minutes on 2 cores)"
+	cd test/controlplane && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $(VERSION_FLAGS)" -o ../../$@ k8s.io/kubernetes/cmd/$*
+	@touch $@
+
+.PHONY: deps
+deps: ## Install the Debian packages that the lab and the tests need (as root; nothing if they are there)
+	@missing=""; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo "These packages are missing; install them as root: apt-get install$$missing" >&2; exit 1; fi; \
+	echo "installing$$missing"; apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+.PHONY: generate
+generate: ## Generate deepcopy functions, CRDs and the controller's roles
+	go tool controller-gen object paths=./api/...
+	go tool controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
+	go tool controller-gen rbac:roleName=causeway-controller paths=./controllers/... output:rbac:dir=config/rbac/controller
+
+.PHONY: lint
+lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Check style and common mistakes, formatting, and that generated files are current
+	@bad="$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go'))"; \
+	if [ -n "$$bad" ]; then echo "Format these files with gofmt -w: $$bad" >&2; exit 1; fi
+	$< run ./...
+	@$(MAKE) --no-print-directory check-generated
+
+.PHONY: check-generated
+check-generated: # What make generate makes must be what is there.
+	@before="$$(cat api/v1alpha1/zz_generated* config/crd/bases/* config/rbac/controller/* | sha256sum)"; \
+	$(MAKE) --no-print-directory generate; \
+	after="$$(cat api/v1alpha1/zz_generated* config/crd/bases/* config/rbac/controller/* | sha256sum)"; \
+	if [ "$$before" != "$$after" ]; then echo "Generated files were not current; commit what make generate has changed." >&2; exit 1; fi
+
+bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION) (once; then it is kept in bin/)"
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@mv bin/golangci-lint $@
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin .lab

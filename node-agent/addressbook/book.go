@@ -1,6 +1,7 @@
 package addressbook
 
 import (
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
@@ -47,6 +48,8 @@ type Pool struct {
 	Reserve bool
 	// Exhausted is true when the pool has no block left for a node that asked.
 	Exhausted bool
+	// Spare is true while other nodes have free addresses of the pool. They give empty blocks back where it is exhausted.
+	Spare bool
 	// BlockCapacity is the number of addresses that pods can have of one block.
 	BlockCapacity int
 }
@@ -247,6 +250,24 @@ func (b *Book) Get(hostInterface string) (Endpoint, bool) {
 		return Endpoint{}, false
 	}
 	return *e, true
+}
+
+// WaitGone waits until the book does not have an endpoint.
+func (b *Book) WaitGone(ctx context.Context, hostInterface string) error {
+	for {
+		b.mu.Lock()
+		_, known := b.endpoints[hostInterface]
+		changed := b.changed
+		b.mu.Unlock()
+		if !known {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // Endpoints returns all endpoints, sorted by interface.

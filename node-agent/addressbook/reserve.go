@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // ErrNoPool says that no pool may serve the pod.
@@ -40,8 +41,11 @@ type Request struct {
 	Exact      []netip.Addr
 }
 
+// exhaustedPatience is how long a pod waits for other nodes to give back empty blocks of an exhausted pool.
+const exhaustedPatience = 5 * time.Second
+
 // Reserve enters an endpoint with addresses and returns it. Where none is free it waits for a block until the context
-// ends. A second call for an endpoint that the book has returns it as it is.
+// ends, or for a few seconds where the pool has none left. A second call for an endpoint that the book has returns it as it is.
 func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 	waitsFor := ""
 	defer func() {
@@ -50,10 +54,16 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 			b.demand()
 		}
 	}()
+	var giveUp <-chan time.Time
 	for {
 		e, changed, short, err := b.try(r)
 		if err != nil || short == "" {
 			return e, err
+		}
+		if giveUp == nil && b.exhausted(short) {
+			timer := time.NewTimer(exhaustedPatience)
+			defer timer.Stop()
+			giveUp = timer.C
 		}
 		if waitsFor != short {
 			if waitsFor != "" {
@@ -65,10 +75,21 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 		}
 		select {
 		case <-changed:
+		case <-giveUp:
+			return Endpoint{}, &FullError{Pools: []string{short}}
 		case <-ctx.Done():
+			if b.exhausted(short) {
+				return Endpoint{}, &FullError{Pools: []string{short}}
+			}
 			return Endpoint{}, &WaitError{Pool: short, Cause: context.Cause(ctx)}
 		}
 	}
+}
+
+func (b *Book) exhausted(pool string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.pools[pool].Exhausted
 }
 
 func (b *Book) wait(pool string, n int) {
@@ -121,7 +142,7 @@ func (b *Book) try(r Request) (Endpoint, <-chan struct{}, string, error) {
 // takeOne takes an address from the first candidate that has one. An invalid address names the pool to wait for.
 func (b *Book) takeOne(candidates []string, exact []netip.Addr) (netip.Addr, string, error) {
 	var full []string
-	waitFor := ""
+	waitFor, spare := "", ""
 	for _, name := range candidates {
 		pool, ok := b.pools[name]
 		if !ok || !pool.Usable {
@@ -140,6 +161,9 @@ func (b *Book) takeOne(candidates []string, exact []netip.Addr) (netip.Addr, str
 		}
 		if pool.Exhausted {
 			full = append(full, name)
+			if pool.Spare && spare == "" {
+				spare = name
+			}
 		} else if waitFor == "" {
 			waitFor = name
 		}
@@ -147,6 +171,8 @@ func (b *Book) takeOne(candidates []string, exact []netip.Addr) (netip.Addr, str
 	switch {
 	case waitFor != "":
 		return netip.Addr{}, waitFor, nil
+	case spare != "":
+		return netip.Addr{}, spare, nil
 	case len(full) > 0:
 		return netip.Addr{}, "", &FullError{Pools: full}
 	}

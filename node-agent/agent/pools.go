@@ -47,6 +47,7 @@ func factsOf(pools []v1alpha1.IPPool, node *corev1.Node) []poolFact {
 			pool: addressbook.Pool{
 				Name: p.Name, CIDR: cidr, Reserve: p.Spec.AssignmentMode != v1alpha1.AssignmentManual,
 				Exhausted:     meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionExhausted),
+				Spare:         p.Status.Free > 0,
 				BlockCapacity: int(min(v1alpha1.UsableAddresses(netip.PrefixFrom(cidr.Addr(), p.Spec.BlockBits())), 1<<16)),
 			},
 		}

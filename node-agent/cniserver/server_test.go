@@ -189,7 +189,9 @@ func TestAnAddressRestsUntilItsLinkIsGone(t *testing.T) {
 	if e, known := s.book.Get(marks.HostInterface("a", "eth0")); !known || e.State != addressbook.Releasing {
 		t.Fatalf("the book forgot the address while the link is there: %+v, %t", e, known)
 	}
-	if response := s.Handle(t.Context(), request("ADD", "a")); response.Error == nil || response.Error.Code != protocol.CodeTryAgainLater {
+	impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if response := s.Handle(impatient, request("ADD", "a")); response.Error == nil || response.Error.Code != protocol.CodeTryAgainLater {
 		t.Fatalf("ADD during DEL: %+v", response)
 	}
 	s.reapAll(t)

@@ -31,7 +31,10 @@ func (s *Server) add(ctx context.Context, c *call) (json.RawMessage, *protocol.E
 	defer release()
 	e, known := s.book.Get(c.key)
 	if known && e.State == addressbook.Releasing {
-		return nil, cniError(protocol.CodeTryAgainLater, "The interface's last DEL is still under way; try again later.")
+		if err := s.book.WaitGone(ctx, c.key); err != nil {
+			return nil, cniError(protocol.CodeTryAgainLater, "The interface's last DEL is still under way; try again later.")
+		}
+		known = false
 	}
 	if known {
 		return s.repeat(c, e)

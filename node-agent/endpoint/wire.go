@@ -149,12 +149,20 @@ func wirePod(s Spec, pod *netlink.Handle) error {
 		gateway, any := marks.GatewayV4, netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if a.Is6() {
 			gateway, any = marks.GatewayV6, netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		} else if err := pod.RouteReplace(&netlink.Route{Dst: single(gateway), LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK}); err != nil {
+		} else if err := addRoute(pod, &netlink.Route{Dst: single(gateway), LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK}); err != nil {
 			return fmt.Errorf("add route %s in the pod: %w", gateway, err)
 		}
-		if err := pod.RouteReplace(&netlink.Route{Dst: ipNet(any), Gw: gateway.AsSlice(), LinkIndex: link.Attrs().Index}); err != nil {
+		if err := addRoute(pod, &netlink.Route{Dst: ipNet(any), Gw: gateway.AsSlice(), LinkIndex: link.Attrs().Index}); err != nil {
 			return fmt.Errorf("add default route via %s in the pod: %w", gateway, err)
 		}
+	}
+	return nil
+}
+
+// addRoute leaves a route that is there: of this link, or of the pod's first interface, whose default route stays.
+func addRoute(pod *netlink.Handle, route *netlink.Route) error {
+	if err := pod.RouteAdd(route); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
 	}
 	return nil
 }

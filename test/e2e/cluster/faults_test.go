@@ -260,7 +260,7 @@ func TestNodeAddressChanges(t *testing.T) {
 	n := l.Nodes[0]
 	bytes := n.V4.As4()
 	moved, gateway := netip.AddrFrom4([4]byte{bytes[0], bytes[1], bytes[2], 200}), netip.AddrFrom4([4]byte{bytes[0], bytes[1], bytes[2], 1})
-	script := fmt.Sprintf("ip addr add %s/24 dev eth0 && ip addr del %s/24 dev eth0 && ip route replace default via %s", moved, n.V4, gateway)
+	script := fmt.Sprintf("ip addr del %s/24 dev eth0; ip addr add %s/24 dev eth0 && ip route replace default via %s", n.V4, moved, gateway)
 	if out, err := n.Run(ctx, "sh", "-c", script); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

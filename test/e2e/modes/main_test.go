@@ -1,0 +1,58 @@
+// Package modes_test follows packets through a cluster in every mode of a pool: what the kernels show, what captures
+// show at each hop, what size passes, what is dropped, and what a change of the mode costs those who talk meanwhile.
+// The facts are those of docs/packet-walk.md.
+package modes_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/lab"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(lab.Main(m))
+}
+
+// mode is one value of spec.encapsulation and what follows from it.
+type mode struct {
+	encapsulation v1alpha1.Encapsulation
+	near, far     way // to a node of the same subnet, and of another one
+	mtu           int // of pods, on an underlay of 1500
+}
+
+// way is how packets travel between two nodes.
+type way string
+
+const (
+	plain way = "plain"
+	ipip  way = "ipip"
+	vxlan way = "vxlan"
+)
+
+// device is the tunnel of a way.
+func (w way) device() string { return map[way]string{ipip: "tunl0", vxlan: "vxlan.cw"}[w] }
+
+var (
+	none       = mode{v1alpha1.EncapsulationNone, plain, plain, 1500}
+	vxlanAll   = mode{v1alpha1.EncapsulationVXLAN, vxlan, vxlan, 1450}
+	vxlanCross = mode{v1alpha1.EncapsulationVXLANCrossSubnet, plain, vxlan, 1450}
+	ipipAll    = mode{v1alpha1.EncapsulationIPIP, ipip, ipip, 1480}
+	ipipCross  = mode{v1alpha1.EncapsulationIPIPCrossSubnet, plain, ipip, 1480}
+)
+
+func TestModes(t *testing.T) { run(t, lab.Options{}, []mode{none, vxlanAll, vxlanCross}) }
+
+// run tests modes in one lab: each by itself, then all changes between them.
+func run(t *testing.T, o lab.Options, modes []mode) {
+	c := start(t, o)
+	for _, m := range modes {
+		t.Run(string(m.encapsulation), func(t *testing.T) {
+			c.change(t, m.encapsulation, true)
+			c.startPods(t, string(m.encapsulation))
+			t.Run("kernel", func(t *testing.T) { c.checkKernel(t, m) })
+			t.Run("trace", func(t *testing.T) { c.trace(t, m) })
+		})
+	}
+}

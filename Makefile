@@ -19,7 +19,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: lab
-lab: deps build ## Start a cluster on this machine (NODES=3, KERNEL=host|vm|auto)
+lab: deps build kernel ## Start a cluster on this machine (NODES=3, KERNEL=host|vm|auto)
 	bin/lab up --nodes $(NODES) --kernel $(KERNEL)
 
 .PHONY: lab-down
@@ -27,7 +27,7 @@ lab-down: ## Stop the cluster; nothing of it is left
 	bin/lab down
 
 .PHONY: test
-test: deps build ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
+test: deps build kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
 	CAUSEWAY_LAB_KERNEL=$(KERNEL) go test -p $(TEST_PARALLEL) -timeout 30m $(ARGS) ./...
 
 .PHONY: bench
@@ -62,6 +62,12 @@ deps: ## Install the Debian packages that the lab and the tests need (as root; n
 	if [ "$$(id -u)" != 0 ]; then echo "These packages are missing; install them as root: apt-get install$$missing" >&2; exit 1; fi; \
 	echo "installing$$missing"; apt-get update -qq; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+.PHONY: kernel
+kernel: build ## Get the kernel of the nodes' virtual machine, if this machine's lacks ipip or KERNEL=vm
+	@if [ "$(KERNEL)" = host ]; then exit 0; fi; \
+	if [ "$(KERNEL)" = auto ] && unshare -rn ip link add probe0 type ipip local 192.0.2.1 remote 192.0.2.2 2>/dev/null; then exit 0; fi; \
+	bin/lab kernel
 
 .PHONY: generate
 generate: ## Generate deepcopy functions, CRDs and the controller's roles

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-net/causeway/test/lab"
+	"github.com/causeway-net/causeway/test/lab/kernel"
 )
 
 func main() {
@@ -58,6 +59,15 @@ func command() *cobra.Command {
 		&cobra.Command{
 			Use: "down", Short: "Stop the lab; nothing of it is left", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error { return down() },
+		},
+		&cobra.Command{
+			Use: "kernel", Short: "Get Debian's kernel for the nodes' virtual machine; nothing is installed", Args: cobra.NoArgs,
+			RunE: func(c *cobra.Command, _ []string) error {
+				if kernel.Ready(lab.KernelDir) {
+					return nil
+				}
+				return kernel.Make(c.Context(), lab.KernelDir, os.Stdout)
+			},
 		},
 		inLab("kubectl ARGUMENTS", "Run kubectl as the cluster's administrator", cobra.ArbitraryArgs, func(args []string) place {
 			return place{argv: append([]string{"kubectl"}, args...)}

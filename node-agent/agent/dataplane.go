@@ -34,6 +34,7 @@ type dataplane struct {
 	mtus    map[string]int // the most that each running pod's interface was told to have
 	failing string
 
+	at           [2]netip.Addr // the node's addresses at the last turn
 	capabilities routeplan.Capabilities
 	probed       time.Time
 }
@@ -178,6 +179,13 @@ func (d *dataplane) gather(ctx context.Context, actual *kernel.Actual) ([]v1alph
 		Endpoints: endpointsForPlan(d.agent.book.Endpoints()),
 	}
 	place.Fill(&in)
+	if at := [2]netip.Addr{place.V4.Address, place.V6.Address}; at != d.at {
+		if d.at != [2]netip.Addr{} {
+			d.agent.log.Info("The node's address changed", "v4", at[0], "v6", at[1])
+			d.agent.api.dialer.CloseAll()
+		}
+		d.at = at
+	}
 	in.Learned, in.PeerRoutes = d.agent.bgp.learned(), d.agent.getPeerRoutes()
 	if len(in.Learned) > 0 || len(in.PeerRoutes) > 0 {
 		if in.Fabric, err = underlay.Fabric(); err != nil {

@@ -146,25 +146,56 @@ func wirePod(s Spec, pod *netlink.Handle) error {
 		return fmt.Errorf("set %s up in the pod: %w", s.ContainerInterface, err)
 	}
 	for _, a := range s.Addresses {
-		gateway, any := marks.GatewayV4, netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		if a.Is6() {
-			gateway, any = marks.GatewayV6, netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		} else if err := addRoute(pod, &netlink.Route{Dst: single(gateway), LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK}); err != nil {
-			return fmt.Errorf("add route %s in the pod: %w", gateway, err)
-		}
-		if err := addRoute(pod, &netlink.Route{Dst: ipNet(any), Gw: gateway.AsSlice(), LinkIndex: link.Attrs().Index}); err != nil {
-			return fmt.Errorf("add default route via %s in the pod: %w", gateway, err)
+		if err := addDefault(pod, link.Attrs().Index, a); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// addRoute leaves a route that is there: of this link, or of the pod's first interface, whose default route stays.
-func addRoute(pod *netlink.Handle, route *netlink.Route) error {
-	if err := pod.RouteAdd(route); err != nil && !errors.Is(err, unix.EEXIST) {
-		return err
+// addDefault routes everything of one family through the link, unless another interface of the pod does so already.
+func addDefault(pod *netlink.Handle, link int, a netip.Addr) error {
+	gateway, any := marks.GatewayV4, netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if a.Is6() {
+		gateway, any = marks.GatewayV6, netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	} else {
+		err := addRoute(pod, &netlink.Route{Dst: single(gateway), LinkIndex: link, Scope: netlink.SCOPE_LINK})
+		if errors.Is(err, errOtherLink) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("add route %s in the pod: %w", gateway, err)
+		}
+	}
+	err := addRoute(pod, &netlink.Route{Dst: ipNet(any), Gw: gateway.AsSlice(), LinkIndex: link})
+	if err != nil && !errors.Is(err, errOtherLink) {
+		return fmt.Errorf("add default route via %s in the pod: %w", gateway, err)
 	}
 	return nil
+}
+
+var errOtherLink = errors.New("another link has the route")
+
+// addRoute adds a route, or says that another link has one to the same destination.
+func addRoute(pod *netlink.Handle, route *netlink.Route) error {
+	err := pod.RouteAdd(route)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	family := unix.AF_INET
+	if route.Dst.IP.To4() == nil {
+		family = unix.AF_INET6
+	}
+	there, err := pod.RouteListFiltered(family, &netlink.Route{Dst: route.Dst}, netlink.RT_FILTER_DST)
+	if err != nil {
+		return err
+	}
+	for _, r := range there {
+		if r.LinkIndex == route.LinkIndex {
+			return nil
+		}
+	}
+	return errOtherLink
 }
 
 // HostSysctls sets what a host end needs: it answers ARP for every address (the pod's gateway has no owner), drops

@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -108,7 +109,7 @@ func (c *Cmd) Output() (string, error) {
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	err := c.Run()
-	if exit, ok := err.(*ExitError); ok {
+	if exit := (*ExitError)(nil); errors.As(err, &exit) {
 		exit.Output = errs.String()
 	}
 	return out.String(), err
@@ -119,7 +120,7 @@ func (c *Cmd) CombinedOutput() (string, error) {
 	out := &lockedBuffer{}
 	c.Stdout, c.Stderr = out, out
 	err := c.Run()
-	if exit, ok := err.(*ExitError); ok {
+	if exit := (*ExitError)(nil); errors.As(err, &exit) {
 		exit.Output = out.String()
 	}
 	return out.String(), err

@@ -44,14 +44,14 @@ func (l *Lab) Dump(ctx context.Context, w io.Writer) {
 		const script = `for c in "ip -d addr" "ip route show table all" "ip -6 route" "ip neigh" "bridge fdb" "nft list ruleset"; do
 echo "# $c"; $c; done`
 		out, err := n.Run(ctx, "sh", "-c", script)
-		fmt.Fprintf(w, "==== %s (%v)\n%s\n# agent log\n%s\n", n.Name, err, out, tail(n.AgentLog(), 6000)) //nolint:errcheck // diagnosis
+		fmt.Fprintf(w, "==== %s (%v)\n%s\n# agent log\n%s\n", n.Name, err, out, tail(n.AgentLog(), 6000))
 	}
 	for name := range l.started {
-		fmt.Fprintf(w, "==== log of %s\n%s\n", name, tail(l.Dir+"/"+name+".log", 6000)) //nolint:errcheck // diagnosis
+		fmt.Fprintf(w, "==== log of %s\n%s\n", name, tail(l.Dir+"/"+name+".log", 6000))
 	}
 	if l.ControlPlane != nil {
 		out, err := l.Kubectl(ctx, "get", "ippools,ipblocks,nodenetworks,workloadendpoints,bgppeers,bgpconfigurations", "-A", "-o", "yaml")
-		fmt.Fprintf(w, "==== objects (%v)\n%s\n", err, out) //nolint:errcheck // diagnosis
+		fmt.Fprintf(w, "==== objects (%v)\n%s\n", err, out)
 	}
 }
 

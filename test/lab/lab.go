@@ -6,6 +6,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -65,6 +66,8 @@ type Lab struct {
 	Outside *Node
 	// Dir holds logs, credentials and data. It is the same folder on all nodes.
 	Dir string
+	// Kernel is what the nodes run on: KernelHost or KernelVM. The latter is some ten times slower.
+	Kernel string
 	// Repo is the repository's root.
 	Repo string
 
@@ -170,6 +173,7 @@ func (l *Lab) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	l.Kernel = kernel
 	l.logf("kernel of the nodes: %s", kernel)
 	if err := makeUnderlay(ctx, l.o.Subnets); err != nil {
 		return err
@@ -185,8 +189,7 @@ func (l *Lab) start(ctx context.Context) (err error) {
 		Dir: filepath.Join(l.Dir, "control-plane"), Bin: l.Bin(""), Config: filepath.Join(l.Repo, "config"),
 		Address: netip.MustParseAddr(apiAddress),
 	}); err != nil {
-		<-booted
-		return err
+		return errors.Join(err, <-booted)
 	}
 	l.logf("control plane up after %.1f s", time.Since(begin).Seconds())
 	if err := <-booted; err != nil {
@@ -224,7 +227,7 @@ func (l *Lab) start(ctx context.Context) (err error) {
 func (l *Lab) Bin(name string) string { return filepath.Join(l.Repo, "bin", name) }
 
 func (l *Lab) logf(format string, args ...any) {
-	fmt.Fprintf(l.o.Log, "lab: "+format+"\n", args...) //nolint:errcheck // progress only
+	fmt.Fprintf(l.o.Log, "lab: "+format+"\n", args...)
 }
 
 func (l *Lab) checkBinaries() error {

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -109,7 +110,7 @@ func TestLabItself(t *testing.T) {
 	if err := sleep.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if exit, ok := sleep.Wait().(*lab.ExitError); !ok || exit.Code != 128+15 {
+	if exit := (*lab.ExitError)(nil); !errors.As(sleep.Wait(), &exit) || exit.Code != 128+15 {
 		t.Errorf("exit: %+v", exit)
 	}
 	l.Eventually(t, 10*time.Second, "a second pod object is gone", func() error {

@@ -59,8 +59,8 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 
 // Stop ends both processes.
 func (c *ControlPlane) Stop() {
-	c.api.stop(syscall.SIGKILL)
-	c.etcd.stop(syscall.SIGKILL)
+	c.api.kill()
+	c.etcd.kill()
 }
 
 // Pause makes the API server silent: connections stay, answers don't come.
@@ -70,11 +70,11 @@ func (c *ControlPlane) Pause() error { return c.api.signal(syscall.SIGSTOP) }
 func (c *ControlPlane) Resume() error { return c.api.signal(syscall.SIGCONT) }
 
 // Kill ends the API server at once; its data stays.
-func (c *ControlPlane) Kill() { c.api.stop(syscall.SIGKILL) }
+func (c *ControlPlane) Kill() { c.api.kill() }
 
 // Restart starts the API server again on the same data, and waits until it is ready.
 func (c *ControlPlane) Restart(ctx context.Context) error {
-	c.api.stop(syscall.SIGKILL)
+	c.api.kill()
 	if err := c.startAPI(); err != nil {
 		return err
 	}
@@ -172,10 +172,10 @@ func (c *ControlPlane) startAPI() (err error) {
 func (c *ControlPlane) waitReady(ctx context.Context) error {
 	err := eventually(ctx, time.Minute, func() error {
 		if why := c.api.exited(); why != nil {
-			return permanent{why}
+			return permanentError{why}
 		}
 		if why := c.etcd.exited(); why != nil {
-			return permanent{why}
+			return permanentError{why}
 		}
 		made, err := client.NewWithWatch(c.Config, client.Options{Scheme: scheme()})
 		if err != nil {
@@ -190,8 +190,8 @@ func (c *ControlPlane) waitReady(ctx context.Context) error {
 	return nil
 }
 
-// permanent is an error that waiting won't cure.
-type permanent struct{ error }
+// permanentError is an error that waiting won't cure.
+type permanentError struct{ error }
 
 func eventually(ctx context.Context, limit time.Duration, try func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -200,7 +200,7 @@ func eventually(ctx context.Context, limit time.Duration, try func() error) erro
 	defer tick.Stop()
 	for {
 		err := try()
-		if err == nil || errors.As(err, &permanent{}) {
+		if err == nil || errors.As(err, &permanentError{}) {
 			return err
 		}
 		select {

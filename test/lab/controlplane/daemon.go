@@ -21,7 +21,7 @@ func startDaemon(dir, path string, args ...string) (*daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a log file: %w", err)
 	}
-	defer log.Close() //nolint:errcheck // the child has its own
+	defer log.Close()
 	d := &daemon{cmd: exec.Command(path, args...), done: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr, d.cmd.Dir = log, log, dir
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -42,11 +42,12 @@ func (d *daemon) signal(sig syscall.Signal) error {
 	return d.cmd.Process.Signal(sig)
 }
 
-func (d *daemon) stop(sig syscall.Signal) {
+// kill ends it at once and waits for the end.
+func (d *daemon) kill() {
 	if d == nil {
 		return
 	}
-	_ = d.cmd.Process.Signal(sig) // It may have ended.
+	_ = d.cmd.Process.Kill() // It may have ended.
 	<-d.done
 }
 

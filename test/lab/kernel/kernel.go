@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -24,20 +26,23 @@ var initScript []byte
 
 // Wanted are the modules that the guest may load, besides those they depend on.
 var wanted = strings.Fields(`virtio_pci virtio_net virtio_rng 9p 9pnet_virtio overlay
+	crc32c_generic crc32c_intel
 	veth bridge dummy tun 8021q vrf ipip ip6_tunnel sit vxlan wireguard md5
 	nf_tables nft_chain_nat nft_ct nft_masq nft_nat nft_redir nft_fib nft_fib_inet nft_fib_ipv4 nft_fib_ipv6 nft_limit nft_log
 	nft_reject nft_reject_inet nft_compat nf_conntrack nf_conntrack_netlink nf_nat nfnetlink
 	xt_comment xt_mark xt_addrtype xt_nat xt_conntrack xt_MASQUERADE xt_tcpudp xt_multiport
 	sch_netem sch_ingress sch_tbf sch_fq_codel cls_u32 act_mirred ifb`)
 
-// Ready says whether Make has done its work in a folder.
+// Ready says whether Make has done its work in a folder, with the modules and the script of today.
 func Ready(dir string) bool {
-	for _, name := range []string{"vmlinuz", "initramfs"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			return false
-		}
-	}
-	return true
+	text, err := os.ReadFile(filepath.Join(dir, "made-for"))
+	return err == nil && string(text) == recipe()
+}
+
+// recipe changes whenever the initramfs would.
+func recipe() string {
+	sum := sha256.Sum256(append([]byte(strings.Join(wanted, " ")), initScript...))
+	return hex.EncodeToString(sum[:])
 }
 
 // Make downloads linux-image-amd64 and leaves vmlinuz and initramfs in dir.
@@ -46,7 +51,7 @@ func Make(ctx context.Context, dir string, log io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("make a folder: %w", err)
 	}
-	defer os.RemoveAll(work) //nolint:errcheck // temporary
+	defer os.RemoveAll(work)
 	// apt's own user downloads, if it may write here.
 	if err := os.Chmod(work, 0o777); err != nil {
 		return fmt.Errorf("open a folder: %w", err)
@@ -82,7 +87,10 @@ func Make(ctx context.Context, dir string, log io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("find the kernel in the package: %w", err)
 	}
-	return os.WriteFile(filepath.Join(dir, "vmlinuz"), vmlinuz, 0o644)
+	if err := os.WriteFile(filepath.Join(dir, "vmlinuz"), vmlinuz, 0o644); err != nil {
+		return fmt.Errorf("keep the kernel: %w", err)
+	}
+	return os.WriteFile(filepath.Join(dir, "made-for"), []byte(recipe()), 0o644)
 }
 
 var dependency = regexp.MustCompile(`Depends: (linux-image-\S+)`)

@@ -58,7 +58,7 @@ func (c *Client) start(ctx context.Context, q request, std Stdio) (*remoteProces
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // The other end kills the command.
 	go func() {
 		defer stop()
-		defer conn.Close() //nolint:errcheck // the call is over
+		defer conn.Close()
 		p.receive(ctx, std)
 	}()
 	if q.Run != nil {

@@ -190,7 +190,7 @@ func (m *Local) hold(name string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
-	defer ready.Close() //nolint:errcheck // only read
+	defer ready.Close()
 	cmd.ExtraFiles = []*os.File{w}
 	err = cmd.Start()
 	_ = w.Close() // The child has its own.

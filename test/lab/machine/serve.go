@@ -26,7 +26,7 @@ func Serve(ctx context.Context, l net.Listener, r Runner) error {
 			return fmt.Errorf("accept a connection: %w", err)
 		}
 		calls.Go(func() {
-			defer conn.Close() //nolint:errcheck // the call is over
+			defer conn.Close()
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			f := &frames{rw: conn}

@@ -16,7 +16,7 @@ func (p *localProcess) startOnTerminal(s Spec, std Stdio) error {
 	if err != nil {
 		return err
 	}
-	defer slave.Close() //nolint:errcheck // the child has its own
+	defer slave.Close()
 	size := &unix.Winsize{Row: s.Rows, Col: s.Cols}
 	if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, size); err != nil {
 		_ = master.Close() // Of no use any more.

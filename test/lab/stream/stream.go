@@ -58,7 +58,7 @@ func Serve(ctx context.Context, address string, listening func(address string)) 
 			return fmt.Errorf("accept: %w", err)
 		}
 		conns.Go(func() {
-			defer conn.Close() //nolint:errcheck // the stream is over
+			defer conn.Close()
 			end := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			defer end()
 			_, _ = io.Copy(conn, conn) // The other end reports breaks.
@@ -80,7 +80,7 @@ func Run(ctx context.Context, o Options, connected func()) (Report, error) {
 	if err != nil {
 		return r, fmt.Errorf("connect: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // the stream is over
+	defer conn.Close()
 	connected()
 	out, in := make([]byte, o.Block), make([]byte, o.Block)
 	tick := time.NewTicker(max(o.Pause, time.Microsecond))

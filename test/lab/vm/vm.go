@@ -107,7 +107,7 @@ func boot(ctx context.Context, o Options, accel string, limit time.Duration) (*V
 	if err != nil {
 		return nil, fmt.Errorf("open the virtual machine's log: %w", err)
 	}
-	defer log.Close() //nolint:errcheck // the child has its own
+	defer log.Close()
 	v.cmd = exec.Command("qemu-system-x86_64", args...)
 	v.cmd.Stdout, v.cmd.Stderr = log, log
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -121,12 +121,12 @@ func makeNamespace(name string) error {
 	if err != nil {
 		return fmt.Errorf("find the own network namespace: %w", err)
 	}
-	defer own.Close() //nolint:errcheck // only read
+	defer own.Close()
 	made, err := netns.NewNamed(name)
 	if err != nil {
 		return fmt.Errorf("make network namespace %s: %w", name, err)
 	}
-	defer made.Close() //nolint:errcheck // the name keeps it
+	defer made.Close()
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
 		err = netlink.LinkSetUp(lo)

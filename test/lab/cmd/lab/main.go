@@ -15,7 +15,7 @@ import (
 
 func main() {
 	err := command().ExecuteContext(context.Background())
-	if code := exitCode(0); errors.As(err, &code) {
+	if code := exitCodeError(0); errors.As(err, &code) {
 		os.Exit(int(code))
 	}
 	if err != nil {
@@ -24,10 +24,10 @@ func main() {
 	}
 }
 
-// exitCode is the code of a command that ran in the lab.
-type exitCode int
+// exitCodeError is the code of a command that ran in the lab.
+type exitCodeError int
 
-func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+func (c exitCodeError) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 func command() *cobra.Command {
 	root := &cobra.Command{

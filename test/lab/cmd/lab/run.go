@@ -49,7 +49,7 @@ func run(ctx context.Context, p place) error {
 		if err != nil {
 			return fmt.Errorf("prepare the terminal: %w", err)
 		}
-		defer term.Restore(in, before) //nolint:errcheck // nothing to do about it
+		defer func() { _ = term.Restore(in, before) }() // Nothing can be done about it.
 	}
 	process, err := machine.NewClient("unix", s.socket()).Start(ctx, spec, machine.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	if err != nil {
@@ -64,7 +64,7 @@ func run(ctx context.Context, p place) error {
 	}()
 	code, err := process.Wait()
 	if err == nil && code != 0 {
-		return exitCode(code)
+		return exitCodeError(code)
 	}
 	return err
 }

@@ -16,7 +16,7 @@ import (
 // serve is the lab's process: it enters the namespaces, brings everything up, shows it, and answers until it is killed.
 func serve(ctx context.Context, o lab.Options) error {
 	if !lab.Inside() {
-		return exitCode(lab.Enter(os.Args[1:]))
+		return exitCodeError(lab.Enter(os.Args[1:]))
 	}
 	s, err := findState()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 
 // compile turns a BGPPeer's filters into rules. A filter that is missing or contradicts itself keeps the sessions from
 // coming up: to run without it could let through what it was to stop.
-func (p *planner) compile(peer *v1alpha1.BGPPeer, s Session) (imports, exports []Rule, ok bool) {
+func (p *planner) compile(peer *v1alpha1.BGPPeer) (imports, exports []Rule, ok bool) {
 	ok = true
 	for _, name := range peer.Spec.Filters {
 		f, exists := p.filters[name]
@@ -33,7 +33,7 @@ func (p *planner) compile(peer *v1alpha1.BGPPeer, s Session) (imports, exports [
 			for i := range list.rules {
 				rules, err := p.rule(&list.rules[i], list.bits, list.export)
 				if err != nil {
-					message := fmt.Sprintf("Rule %d of %s %v", i+1, list.field, err)
+					message := fmt.Sprintf("Rule %d of %s %v.", i+1, list.field, err)
 					p.problem("BGPFilter", name, "InvalidRule", message)
 					p.peerProblem(peer, "InvalidFilter", "BGPFilter "+quote(name)+" can't be used: "+message)
 					ok = false
@@ -53,7 +53,7 @@ func (p *planner) compile(peer *v1alpha1.BGPPeer, s Session) (imports, exports [
 func (p *planner) rule(r *v1alpha1.BGPFilterRule, bits int, export bool) ([]Rule, error) {
 	rule := Rule{Accept: r.Action == v1alpha1.FilterAccept}
 	if !rule.Accept && r.Action != v1alpha1.FilterReject {
-		return nil, fmt.Errorf("has the action %s; set it to Accept or Reject.", quote(string(r.Action)))
+		return nil, fmt.Errorf("has the action %s; set it to Accept or Reject", quote(string(r.Action)))
 	}
 	var err error
 	if rule.Prefixes, err = prefixRanges(r, bits); err != nil {
@@ -61,7 +61,7 @@ func (p *planner) rule(r *v1alpha1.BGPFilterRule, bits int, export bool) ([]Rule
 	}
 	for _, as := range r.ASPathPrefix {
 		if !validAS(as) {
-			return nil, fmt.Errorf("has the AS number %d in asPathPrefix; use 1 to 4294967295.", as)
+			return nil, fmt.Errorf("has the AS number %d in asPathPrefix; use 1 to 4294967295", as)
 		}
 		rule.ASPath = append(rule.ASPath, uint32(as))
 	}
@@ -128,7 +128,7 @@ func splitCommunities(rule Rule, communities []v1alpha1.Community) ([]Rule, erro
 		kind := rule
 		for _, c := range communities {
 			if !validCommunity(string(c)) {
-				return nil, fmt.Errorf("has the community %s; write 64512:100, each number at most 65535, or 64512:100:200.", quote(string(c)))
+				return nil, fmt.Errorf("has the community %s; write 64512:100, each number at most 65535, or 64512:100:200", quote(string(c)))
 			}
 			if strings.Count(string(c), ":") == colons {
 				kind.Communities = append(kind.Communities, string(c))
@@ -143,27 +143,27 @@ func splitCommunities(rule Rule, communities []v1alpha1.Community) ([]Rule, erro
 
 func operations(r *v1alpha1.BGPFilterRule) (ops []Operation, err error) {
 	if len(r.Operations) > 0 && r.Action != v1alpha1.FilterAccept {
-		return nil, fmt.Errorf("rejects a route and has operations; set action to Accept or remove them.")
+		return nil, fmt.Errorf("rejects a route and has operations; set action to Accept or remove them")
 	}
 	for _, op := range r.Operations {
 		switch {
 		case op.AddCommunity != nil:
 			if !validCommunity(string(*op.AddCommunity)) {
-				return nil, fmt.Errorf("adds the community %s; write 64512:100, each number at most 65535, or 64512:100:200.", quote(string(*op.AddCommunity)))
+				return nil, fmt.Errorf("adds the community %s; write 64512:100, each number at most 65535, or 64512:100:200", quote(string(*op.AddCommunity)))
 			}
 			ops = append(ops, Operation{AddCommunity: string(*op.AddCommunity)})
 		case len(op.PrependASPath) > 0:
 			var path []uint32
 			for _, as := range op.PrependASPath {
 				if !validAS(as) {
-					return nil, fmt.Errorf("prepends the AS number %d; use 1 to 4294967295.", as)
+					return nil, fmt.Errorf("prepends the AS number %d; use 1 to 4294967295", as)
 				}
 				path = append(path, uint32(as))
 			}
 			ops = append(ops, Operation{Prepend: path})
 		case op.SetLocalPreference != nil:
 			if v := *op.SetLocalPreference; v < 0 || v > 1<<32-1 {
-				return nil, fmt.Errorf("sets the local preference %d; use 0 to 4294967295.", v)
+				return nil, fmt.Errorf("sets the local preference %d; use 0 to 4294967295", v)
 			}
 			ops = append(ops, Operation{SetLocalPreference: true, LocalPreference: uint32(*op.SetLocalPreference)})
 		}

@@ -20,10 +20,10 @@ func prefixRanges(r *v1alpha1.BGPFilterRule, bits int) ([]PrefixRange, error) {
 		}
 	}
 	if lo < 0 || hi < lo {
-		return nil, fmt.Errorf("has a prefixLength from %d to %d, which matches nothing; swap or remove them.", lo, hi)
+		return nil, fmt.Errorf("has a prefixLength from %d to %d, which matches nothing; swap or remove them", lo, hi)
 	}
 	if hi = min(hi, bits); lo > hi {
-		return nil, fmt.Errorf("wants prefixes of at least %d bits, but the longest have %d; correct prefixLength.", lo, bits)
+		return nil, fmt.Errorf("wants prefixes of at least %d bits, but the longest have %d; correct prefixLength", lo, bits)
 	}
 	if r.CIDR == "" {
 		zero := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
@@ -34,7 +34,7 @@ func prefixRanges(r *v1alpha1.BGPFilterRule, bits int) ([]PrefixRange, error) {
 	}
 	cidr, err := netip.ParsePrefix(r.CIDR)
 	if err != nil || cidr.Addr().BitLen() != bits {
-		return nil, fmt.Errorf("has the cidr %s; write one of the rule's family.", quote(r.CIDR))
+		return nil, fmt.Errorf("has the cidr %s; write one of the rule's family", quote(r.CIDR))
 	}
 	cidr = cidr.Masked()
 	var ranges []PrefixRange
@@ -48,10 +48,10 @@ func prefixRanges(r *v1alpha1.BGPFilterRule, bits int) ([]PrefixRange, error) {
 	case v1alpha1.CIDRNotIn:
 		ranges = outside(cidr, lo, hi)
 	default:
-		return nil, fmt.Errorf("has the matchOperator %s; use Equal, NotEqual, In or NotIn.", quote(string(r.MatchOperator)))
+		return nil, fmt.Errorf("has the matchOperator %s; use Equal, NotEqual, In or NotIn", quote(string(r.MatchOperator)))
 	}
 	if len(ranges) == 0 {
-		return nil, fmt.Errorf("matches nothing: no prefix is %s %s and has %d to %d bits; correct cidr, matchOperator or prefixLength.",
+		return nil, fmt.Errorf("matches nothing: no prefix is %s %s and has %d to %d bits; correct cidr, matchOperator or prefixLength",
 			r.MatchOperator, cidr, lo, hi)
 	}
 	return ranges, nil

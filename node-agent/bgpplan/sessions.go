@@ -208,7 +208,7 @@ func (p *planner) session(peer *v1alpha1.BGPPeer, addr netip.Addr, other node, p
 			p.plan.PeerRoutes = append(p.plan.PeerRoutes, route)
 		}
 	}
-	if s.Import, s.Export, ok = p.compile(peer, s); !ok {
+	if s.Import, s.Export, ok = p.compile(peer); !ok {
 		return s, false
 	}
 	return s, true

@@ -126,7 +126,7 @@ func (r *Report) count(err error, format string, args ...any) {
 // unless somebody else has an address there.
 func (a *Applier) removeLinks(actual *Actual, plan routeplan.Plan, r *Report) {
 	for _, name := range actual.Tunnels() {
-		if _, wanted := planned(plan, name); wanted {
+		if planned(plan, name) {
 			continue
 		}
 		l := actual.links[name]

@@ -187,11 +187,7 @@ func (a *Applier) index(actual *Actual, name string) (int32, error) {
 	return int32(l.Attrs().Index), nil
 }
 
-// planned returns the plan's link of a name.
-func planned(plan routeplan.Plan, name string) (routeplan.Link, bool) {
-	i := slices.IndexFunc(plan.Links, func(l routeplan.Link) bool { return l.Name == name })
-	if i < 0 {
-		return routeplan.Link{}, false
-	}
-	return plan.Links[i], true
+// planned says whether the plan has a link of a name.
+func planned(plan routeplan.Plan, name string) bool {
+	return slices.ContainsFunc(plan.Links, func(l routeplan.Link) bool { return l.Name == name })
 }

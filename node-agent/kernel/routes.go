@@ -29,7 +29,7 @@ func (a *Applier) makeRoutes(actual *Actual, plan routeplan.Plan, r *Report) {
 		if there {
 			known++
 		}
-		if _, tunnel := planned(plan, p.NextHop.Device); tunnel && actual.links[p.NextHop.Device] == nil {
+		if planned(plan, p.NextHop.Device) && actual.links[p.NextHop.Device] == nil {
 			continue // reported once, with the link
 		}
 		want, err := a.wanted(actual, p)

@@ -272,12 +272,3 @@ func (c *Client) notify() {
 	default:
 	}
 }
-
-// stop asks a running speaker to end.
-func (c *Client) stop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.encoder != nil {
-		_ = c.encoder.Encode(Request{Stop: true})
-	}
-}

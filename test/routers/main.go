@@ -3,6 +3,7 @@
 package routers
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,7 +31,8 @@ func Main(m *testing.M) int {
 	}
 	signal.Ignore(os.Interrupt)
 	if err := cmd.Run(); err != nil {
-		if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() > 0 {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() > 0 {
 			return exit.ExitCode()
 		}
 		fmt.Fprintln(os.Stderr, "run the tests in namespaces (this needs root):", err)

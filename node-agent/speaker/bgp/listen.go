@@ -98,7 +98,7 @@ func (l *listeners) openMissing() {
 			}
 		}
 		l.wait.Add(1)
-		go l.accept(at, listener)
+		go l.accept(listener)
 	}
 }
 
@@ -135,7 +135,7 @@ func listenWords(at netip.AddrPort, err error) string {
 }
 
 // accept takes connections until the socket is closed.
-func (l *listeners) accept(at netip.AddrPort, listener *net.TCPListener) {
+func (l *listeners) accept(listener *net.TCPListener) {
 	defer l.wait.Done()
 	for {
 		conn, err := listener.AcceptTCP()

@@ -308,7 +308,7 @@ func TestDeletedNodeGivesEverythingBack(t *testing.T) {
 	l.Eventually(t, 90*time.Second, "the deleted node has nothing left", func() error {
 		var n v1alpha1.NodeNetwork
 		if err := l.Object(ctx, gone.Name, &n); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("its NodeNetwork: %v", err)
+			return fmt.Errorf("its NodeNetwork is there (%w)", err)
 		}
 		var blocks v1alpha1.IPBlockList
 		var records v1alpha1.WorkloadEndpointList

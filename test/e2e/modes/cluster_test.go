@@ -116,3 +116,13 @@ func (c *cluster) startPods(t *testing.T, prefix string) {
 		return lab.PingMatrix(t.Context(), []*lab.Pod{c.a1, c.a2, c.b, c.c})
 	})
 }
+
+// encapsulation is what the pool says.
+func (c *cluster) encapsulation(t *testing.T) v1alpha1.Encapsulation {
+	t.Helper()
+	var pool v1alpha1.IPPool
+	if err := c.Object(t.Context(), poolName, &pool); err != nil {
+		t.Fatal(err)
+	}
+	return pool.Spec.Encapsulation
+}

@@ -12,6 +12,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == forgeVerb {
+		os.Exit(forge(os.Args[2:]))
+	}
 	os.Exit(lab.Main(m))
 }
 
@@ -53,6 +56,13 @@ func run(t *testing.T, o lab.Options, modes []mode) {
 			c.startPods(t, string(m.encapsulation))
 			t.Run("kernel", func(t *testing.T) { c.checkKernel(t, m) })
 			t.Run("trace", func(t *testing.T) { c.trace(t, m) })
+			t.Run("large", func(t *testing.T) { c.large(t, m) })
+			for _, w := range []way{ipip, vxlan} {
+				if m.uses(w) {
+					t.Run("forged "+string(w), func(t *testing.T) { c.forged(t, w) })
+				}
+			}
 		})
 	}
+	t.Run("live", func(t *testing.T) { c.live(t, modes) })
 }

@@ -201,7 +201,7 @@ func (m *Local) hold(name string) (*exec.Cmd, error) {
 	if err != nil || len(said) > 0 {
 		_ = cmd.Process.Kill() // It is of no use.
 		_ = cmd.Wait()         // Killed.
-		return nil, fmt.Errorf("prepare its namespaces: %s %w", said, err)
+		return nil, errors.Join(fmt.Errorf("prepare its namespaces: %s", said), err)
 	}
 	return cmd, nil
 }

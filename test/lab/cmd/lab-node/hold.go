@@ -56,8 +56,5 @@ func prepare(name string) error {
 			}
 		}
 	}
-	if err := os.MkdirAll("/etc/cni/net.d", 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile("/etc/hostname", []byte(name+"\n"), 0o644)
+	return os.MkdirAll("/etc/cni/net.d", 0o755)
 }

@@ -1,0 +1,108 @@
+package bgp_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/test/lab"
+)
+
+// bird is a running BIRD 2.
+type bird struct {
+	lab    *lab.Lab
+	at     func(ctx context.Context, argv ...string) *lab.Cmd
+	dir    string
+	router string
+}
+
+// startBird starts BIRD somewhere in the lab; it ends with the test.
+func startBird(t *testing.T, l *lab.Lab, at func(context.Context, ...string) *lab.Cmd, routerID, config string) *bird {
+	t.Helper()
+	dir, err := os.MkdirTemp(l.Dir, "bird-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bird{lab: l, at: at, dir: dir, router: routerID}
+	b.write(t, config)
+	process := at(t.Context(), "/usr/sbin/bird", "-f", "-c", b.file("conf"), "-s", b.file("ctl"))
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = process.Wait() // the test's context has ended it
+		if log, err := os.ReadFile(b.file("log")); err == nil && t.Failed() {
+			t.Logf("BIRD's log:\n%s", log[max(0, len(log)-6000):])
+		}
+	})
+	l.Eventually(t, settle, "BIRD answers", func() error { _, err := b.ask("show", "status"); return err })
+	return b
+}
+
+func (b *bird) file(name string) string { return filepath.Join(b.dir, name) }
+
+func (b *bird) write(t *testing.T, config string) {
+	t.Helper()
+	full := fmt.Sprintf("log %q all;\nrouter id %s;\nprotocol device {}\n%s\n", b.file("log"), b.router, config)
+	if err := os.WriteFile(b.file("conf"), []byte(full), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reconfigure gives BIRD a new configuration.
+func (b *bird) reconfigure(t *testing.T, config string) {
+	t.Helper()
+	b.write(t, config)
+	if out, err := b.ask("configure"); err != nil || strings.Contains(out, "error") {
+		t.Fatalf("configure BIRD: %v: %s", err, out)
+	}
+}
+
+func (b *bird) ask(args ...string) (string, error) {
+	return b.at(context.Background(), append([]string{"/usr/sbin/birdc", "-s", b.file("ctl")}, args...)...).CombinedOutput()
+}
+
+// established returns since when the session with a neighbour is up, as BIRD says it.
+func (b *bird) established(neighbour netip.Addr) (string, error) {
+	out, err := b.ask("show", "protocols", "all")
+	if err != nil {
+		return "", err
+	}
+	since := ""
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		if len(fields) >= 5 && fields[1] == "BGP" {
+			since = ""
+			if fields[len(fields)-1] == "Established" {
+				since = strings.Join(fields[3:len(fields)-1], " ") + " of " + fields[0]
+			}
+		}
+		if len(fields) == 3 && fields[0] == "Neighbor" && fields[2] == neighbour.String() && since != "" {
+			return since, nil
+		}
+	}
+	return "", fmt.Errorf("BIRD has no established session with %s:\n%s", neighbour, out)
+}
+
+// from returns the neighbours that BIRD has a route for a prefix from.
+func (b *bird) from(prefix string) ([]string, error) {
+	out, err := b.ask("show", "route", "for", prefix, "all")
+	if err != nil {
+		return nil, err
+	}
+	var via []string
+	for line := range strings.Lines(out) {
+		if next, ok := strings.CutPrefix(strings.TrimSpace(line), "BGP.next_hop: "); ok && strings.Contains(out, prefix) {
+			via = append(via, strings.Fields(next)[0])
+		}
+	}
+	return via, nil
+}
+
+// seconds prints a duration for people.
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }

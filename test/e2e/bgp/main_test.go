@@ -1,0 +1,172 @@
+// Package bgp_test tests BGP in a whole cluster: sessions asked for by API objects, real BIRDs as routers, and pods that
+// are reached by what was learned.
+package bgp_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/lab"
+)
+
+func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+
+// settle is the limit for what should take a moment.
+const settle = 30 * time.Second
+
+func create(t *testing.T, l *lab.Lab, o client.Object) {
+	t.Helper()
+	if err := l.Client.Create(t.Context(), o); err != nil {
+		t.Fatalf("create %s: %v", o.GetName(), err)
+	}
+}
+
+// edit changes an object, again if somebody else did so in between.
+func edit[T client.Object](t *testing.T, l *lab.Lab, o T, change func(T)) {
+	t.Helper()
+	l.Eventually(t, settle, "change "+o.GetName(), func() error {
+		if err := l.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+		change(o)
+		return l.Client.Update(t.Context(), o)
+	})
+}
+
+func pool(name, cidr string) *v1alpha1.IPPool {
+	return &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.IPPoolSpec{CIDR: cidr, Encapsulation: v1alpha1.EncapsulationNone}}
+}
+
+func configuration() *v1alpha1.BGPConfiguration {
+	return &v1alpha1.BGPConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"}, Spec: v1alpha1.BGPConfigurationSpec{ASNumber: 64512, ListenPort: 179}}
+}
+
+func mesh(t *testing.T, l *lab.Lab, on bool) {
+	t.Helper()
+	edit(t, l, configuration(), func(c *v1alpha1.BGPConfiguration) { c.Spec.NodeToNodeMesh.Enabled = on })
+}
+
+// peer is a session with a router.
+func peer(name, ip string, as int64, change func(*v1alpha1.BGPPeerSpec)) *v1alpha1.BGPPeer {
+	p := &v1alpha1.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.BGPPeerSpec{PeerIP: ip, ASNumber: &as}}
+	if change != nil {
+		change(&p.Spec)
+	}
+	return p
+}
+
+func startPod(t *testing.T, l *lab.Lab, node int, key string) *lab.Pod {
+	t.Helper()
+	p, err := l.StartPod(t.Context(), l.Nodes[node], key, lab.PodOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// podsOnAll starts one pod on every node.
+func podsOnAll(t *testing.T, l *lab.Lab) []*lab.Pod {
+	t.Helper()
+	var pods []*lab.Pod
+	for i := range l.Nodes {
+		pods = append(pods, startPod(t, l, i, fmt.Sprintf("default/pod-%d", i)))
+	}
+	return pods
+}
+
+// traffic pings at 100/s between pods until it is stopped; nothing may be lost.
+func traffic(t *testing.T, from, to *lab.Pod) (stop func(what string)) {
+	t.Helper()
+	ping, err := lab.StartPing(t.Context(), from, to.V4())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(what string) {
+		t.Helper()
+		loss, err := ping.Stop()
+		if err != nil || loss.Sent < 10 || loss.Sent-loss.Received > 1 { // one may be on its way at the end
+			t.Errorf("%s: ping from %s to %s: %v, %+v", what, from.Key(), to.Key(), err, loss)
+			return
+		}
+		t.Logf("%s: %d of %d pings from %s to %s answered", what, loss.Received, loss.Sent, from.Key(), to.Key())
+	}
+}
+
+// sessions returns a node's established sessions: peer to "source since".
+func sessions(t *testing.T, l *lab.Lab, node *lab.Node, source string) (map[string]string, error) {
+	t.Helper()
+	var nn v1alpha1.NodeNetwork
+	if err := l.Object(t.Context(), node.Name, &nn); err != nil {
+		return nil, err
+	}
+	if nn.Status.BGP == nil {
+		return nil, nil
+	}
+	up := map[string]string{}
+	var down []error
+	for _, s := range nn.Status.BGP.Sessions {
+		switch {
+		case s.Source != source:
+		case s.State != "Established" || s.Since == nil:
+			down = append(down, fmt.Errorf("%s has %+v", node.Name, s))
+		default:
+			up[s.Peer] = s.Source + " since " + s.Since.String()
+		}
+	}
+	return up, errors.Join(down...)
+}
+
+// awaitSessions waits until each node has as many sessions of a source, all of them established.
+func awaitSessions(t *testing.T, l *lab.Lab, source string, counts ...int) {
+	t.Helper()
+	l.Eventually(t, settle, fmt.Sprintf("sessions of %s are established: %v", source, counts), func() error {
+		var wrong []error
+		for i, n := range l.Nodes {
+			up, err := sessions(t, l, n, source)
+			if err != nil || len(up) != counts[i] {
+				wrong = append(wrong, fmt.Errorf("%s has %v: %w", n.Name, up, err))
+			}
+		}
+		return errors.Join(wrong...)
+	})
+}
+
+// blockOf returns the block that a pod's address is in.
+func blockOf(t *testing.T, l *lab.Lab, p *lab.Pod) string {
+	t.Helper()
+	var blocks v1alpha1.IPBlockList
+	if err := l.Client.List(t.Context(), &blocks); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range blocks.Items {
+		if netip.MustParsePrefix(b.Spec.CIDR).Contains(p.V4()) {
+			return b.Spec.CIDR
+		}
+	}
+	t.Fatalf("no block has %s", p.V4())
+	return ""
+}
+
+// awaitRoute waits until `ip route` of a node says this about a destination, or nothing if want is empty.
+func awaitRoute(t *testing.T, l *lab.Lab, node *lab.Node, dst, want string) {
+	t.Helper()
+	l.Eventually(t, settle, fmt.Sprintf("%s has the route %q for %s", node.Name, want, dst), func() error {
+		out, err := node.Run(t.Context(), "ip", "route", "show", "exact", dst)
+		if err != nil {
+			return err
+		}
+		if (want == "") != (strings.TrimSpace(out) == "") || !strings.Contains(out, want) {
+			return fmt.Errorf("ip route shows %q", out)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,291 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+const (
+	farPool       = "bench-far" // belongs to nodes that exist in the API only
+	farCIDR       = "10.102.0.0/16"
+	blocksOfANode = 4
+	idle          = 10 * time.Second
+)
+
+// far gives other nodes many blocks and measures the agent with them. The controller is stopped first: it would take
+// blocks of nodes away that do not exist.
+func (b *bench) far(ctx context.Context) error {
+	agent, err := b.findAgent()
+	if err != nil {
+		return err
+	}
+	before, err := residentMB(agent)
+	if err != nil {
+		return err
+	}
+	if err := b.StopController("controller", syscall.SIGTERM); err != nil {
+		return err
+	}
+	blocks, networks := b.farObjects()
+	if err := each(networks, func(n *v1alpha1.NodeNetwork) error {
+		status := n.Status
+		if err := b.Client.Create(ctx, n); err != nil {
+			return fmt.Errorf("create NodeNetwork %s: %w", n.Name, err)
+		}
+		n.Status = status
+		return b.Client.Status().Update(ctx, n)
+	}); err != nil {
+		return err
+	}
+	for _, run := range []struct {
+		what   string
+		frozen bool
+	}{
+		{fmt.Sprintf("%d new blocks: last event to last route", b.blocks), false},
+		{fmt.Sprintf("%d new blocks in one burst: first event to last route", b.blocks), true},
+	} {
+		took, err := b.routed(ctx, agent, blocks, run.frozen)
+		if err != nil {
+			return err
+		}
+		b.table = append(b.table, row{what: run.what, ours: milliseconds(took), target: "< 1 s"})
+		if run.frozen {
+			break
+		}
+		if err := b.unroute(ctx, blocks); err != nil {
+			return err
+		}
+	}
+	after, err := residentMB(agent)
+	if err != nil {
+		return err
+	}
+	b.table = append(b.table, row{what: fmt.Sprintf("agent, resident: %d pods, %d blocks", b.pods, b.blocks),
+		ours: fmt.Sprintf("%.1f MB (%.1f before the blocks)", after, before), target: "< 60 MB"})
+	return b.idleAgent(ctx, agent)
+}
+
+// idleAgent measures the processor time of an agent that has nothing to do.
+func (b *bench) idleAgent(ctx context.Context, agent int) error {
+	pause := func(d time.Duration) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(d):
+			return nil
+		}
+	}
+	if err := pause(idle); err != nil { // what the blocks set off has to end
+		return err
+	}
+	before, err := processorTime(agent)
+	if err != nil {
+		return err
+	}
+	if err := pause(idle); err != nil {
+		return err
+	}
+	after, err := processorTime(agent)
+	if err != nil {
+		return err
+	}
+	resident, err := residentMB(agent)
+	if err != nil {
+		return err
+	}
+	b.table = append(b.table, row{what: "agent, idle for 10 s: processor time", target: "not measurable",
+		ours: fmt.Sprintf("%d ms (%.2f %%), resident %.1f MB", (after - before).Milliseconds(), 100*float64(after-before)/float64(idle), resident)})
+	return nil
+}
+
+func (b *bench) farObjects() (blocks []*v1alpha1.IPBlock, networks []*v1alpha1.NodeNetwork) {
+	subnet := netip.PrefixFrom(b.node.V4, 24).Masked()
+	network, address := netip.MustParsePrefix(farCIDR).Addr(), netip.MustParseAddr("192.168.0.10")
+	for i := range b.blocks {
+		node := fmt.Sprintf("far%d", i/blocksOfANode)
+		if i%blocksOfANode == 0 {
+			address = address.Next()
+			networks = append(networks, &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: node}, Status: v1alpha1.NodeNetworkStatus{
+				Addresses: []v1alpha1.NodeAddress{{Address: address.String(), Subnet: subnet.String(), Interface: "eth0"}}, MTU: 1500,
+			}})
+		}
+		cidr := netip.PrefixFrom(network, 26)
+		blocks = append(blocks, &v1alpha1.IPBlock{
+			ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.BlockName(cidr)},
+			Spec:       v1alpha1.IPBlockSpec{CIDR: cidr.String(), Pool: farPool, Node: node, NodeAddresses: []string{address.String()}},
+		})
+		for range 64 {
+			network = network.Next()
+		}
+	}
+	return blocks, networks
+}
+
+// routed creates the blocks and returns the time until the node routes them all. A frozen agent sees them all at once.
+func (b *bench) routed(ctx context.Context, agent int, blocks []*v1alpha1.IPBlock, frozen bool) (time.Duration, error) {
+	watcher := b.node.Command(ctx, b.self, insideVerb, "routes", fmt.Sprintf("%s=%d", farCIDR, len(blocks)))
+	out, in := io.Pipe()
+	var failure strings.Builder
+	watcher.Stdout, watcher.Stderr = in, &failure
+	if err := watcher.Start(); err != nil {
+		return 0, err
+	}
+	go func() {
+		_ = in.CloseWithError(watcher.Wait()) // The reader gets the error.
+	}()
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() { // "listening"
+		return 0, fmt.Errorf("watch the node's routes: %w: %s", lines.Err(), failure.String())
+	}
+	events, err := b.Client.Watch(ctx, &v1alpha1.IPBlockList{})
+	if err != nil {
+		return 0, fmt.Errorf("watch the blocks: %w", err)
+	}
+	defer events.Stop()
+	if frozen {
+		if err := syscall.Kill(agent, syscall.SIGSTOP); err != nil {
+			return 0, fmt.Errorf("freeze the agent: %w", err)
+		}
+	}
+	var last time.Time
+	seen := make(chan struct{})
+	go func() {
+		defer close(seen)
+		added := map[string]bool{}
+		for e := range events.ResultChan() {
+			if block, ok := e.Object.(*v1alpha1.IPBlock); ok && block.Spec.Pool == farPool {
+				added[block.Name] = true
+			}
+			if len(added) == len(blocks) {
+				last = time.Now()
+				return
+			}
+		}
+	}()
+	err = each(blocks, func(block *v1alpha1.IPBlock) error {
+		block.ResourceVersion = ""
+		if err := b.Client.Create(ctx, block); err != nil {
+			return fmt.Errorf("create IPBlock %s: %w", block.Name, err)
+		}
+		return nil
+	})
+	if err == nil {
+		<-seen
+	}
+	if frozen {
+		last = time.Now()
+		err = errors.Join(err, syscall.Kill(agent, syscall.SIGCONT))
+	}
+	if err != nil {
+		return 0, err
+	}
+	if !lines.Scan() {
+		return 0, fmt.Errorf("watch the node's routes: %w: %s", lines.Err(), failure.String())
+	}
+	at, err := strconv.ParseInt(lines.Text(), 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	return time.Unix(0, at).Sub(last), nil
+}
+
+// unroute deletes the blocks and waits until the node has no route to them.
+func (b *bench) unroute(ctx context.Context, blocks []*v1alpha1.IPBlock) error {
+	if err := each(blocks, func(block *v1alpha1.IPBlock) error { return b.Client.Delete(ctx, block) }); err != nil {
+		return fmt.Errorf("delete the blocks: %w", err)
+	}
+	return until(ctx, time.Minute, func() error {
+		out, err := b.node.Run(ctx, "ip", "-4", "route", "show", "root", farCIDR)
+		if err != nil || strings.TrimSpace(out) != "" {
+			return fmt.Errorf("routes to deleted blocks are left: %w", err)
+		}
+		return nil
+	})
+}
+
+// each does something for every item, several at a time.
+func each[T any](items []T, do func(T) error) error {
+	queue, errs := make(chan T), make([]error, 8)
+	var workers sync.WaitGroup
+	for i := range errs {
+		workers.Go(func() {
+			for item := range queue {
+				if errs[i] == nil {
+					errs[i] = do(item)
+				}
+			}
+		})
+	}
+	for _, item := range items {
+		queue <- item
+	}
+	close(queue)
+	workers.Wait()
+	return errors.Join(errs...)
+}
+
+// findAgent returns the process id of the node's agent.
+func (b *bench) findAgent() (int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0, fmt.Errorf("look for the agent: %w", err)
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		argv, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err == nil && strings.HasPrefix(string(argv), b.Bin("causeway-agent")+"\x00") {
+			return pid, nil
+		}
+	}
+	return 0, errors.New("look for the agent: there is no such process")
+}
+
+func residentMB(pid int) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the agent's memory: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kB, err := strconv.Atoi(strings.Fields(value)[0])
+			return float64(kB) / 1024, err
+		}
+	}
+	return 0, errors.New("read the agent's memory: there is no VmRSS")
+}
+
+// processorTime is utime and stime of proc(5), in ticks of 10 ms.
+func processorTime(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the agent's processor time: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("read the agent's processor time: %q", text)
+	}
+	user, err := strconv.Atoi(fields[11])
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond, err
+}

@@ -20,6 +20,7 @@ import (
 // Place is where commands run: a Node or a Pod.
 type Place interface {
 	Command(ctx context.Context, argv ...string) *Cmd
+	labNode() string
 }
 
 // Ping sends one packet, again up to ten times until one is answered, each within a second. Extra arguments are ping(8)'s.
@@ -169,7 +170,7 @@ func startAndWaitForLine(c *Cmd, text string) error {
 	if c.Stderr == nil {
 		c.Stderr = errs
 	}
-	if c.spec.Argv[0] != "tcpdump" {
+	if text != listening {
 		c.Stdout = watch(c.Stdout)
 	}
 	c.Stderr = watch(c.Stderr)

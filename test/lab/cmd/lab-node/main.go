@@ -1,5 +1,5 @@
-// Command lab-node is what the lab runs on a node: the holder of the node's namespaces, the caller of CNI plugins, and
-// both ends of TCP streams. It is small, because it is started often.
+// Command lab-node is what the lab runs on a node: the holder of the node's namespaces, the caller of CNI plugins,
+// both ends of TCP streams, and a capture for those who are not root. It is small, because it is started often.
 package main
 
 import (
@@ -9,7 +9,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "lab-node: say what to do: hold, cni, serve, stream or guest")
+		fmt.Fprintln(os.Stderr, "lab-node: say what to do: hold, cni, serve, stream, capture or guest")
 		os.Exit(2)
 	}
 	var err error
@@ -22,10 +22,12 @@ func main() {
 		err = serveStreams(args)
 	case "stream":
 		err = runStream(args)
+	case "capture":
+		err = capturePackets(args)
 	case "guest":
 		err = guest(args)
 	default:
-		err = fmt.Errorf("%q is not one of hold, cni, serve, stream and guest", verb)
+		err = fmt.Errorf("%q is not one of hold, cni, serve, stream, capture and guest", verb)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab-node:", err)

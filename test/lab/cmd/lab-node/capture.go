@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Link types of capture files (https://www.tcpdump.org/linktypes.html).
+const (
+	linkEthernet = 1
+	linkRaw      = 101
+)
+
+// capturePackets does what `tcpdump -w -` does, for those whom tcpdump refuses: as uid 0 of a user namespace it can't give up
+// its groups. tcpdump still compiles the filter.
+func capturePackets(args []string) error {
+	if len(args) != 2 {
+		return errors.New("capture needs an interface and a filter")
+	}
+	iface, err := net.InterfaceByName(args[0])
+	if err != nil {
+		return fmt.Errorf("find %s: %w", args[0], err)
+	}
+	link, name := uint32(linkEthernet), "EN10MB"
+	if len(iface.HardwareAddr) != 6 && iface.Flags&net.FlagLoopback == 0 {
+		link, name = linkRaw, "RAW"
+	}
+	program, err := compileFilter(name, args[1])
+	if err != nil {
+		return err
+	}
+	// In network byte order (packet(7)).
+	order := uint16(unix.ETH_P_ALL)<<8 | uint16(unix.ETH_P_ALL)>>8
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+	if err != nil {
+		return fmt.Errorf("open a packet socket: %w", err)
+	}
+	if len(program) > 0 {
+		p := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+		if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &p); err != nil {
+			return fmt.Errorf("attach the filter: %w", err)
+		}
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: order, Ifindex: iface.Index}); err != nil {
+		return fmt.Errorf("listen on %s: %w", args[0], err)
+	}
+	head := make([]byte, 24)
+	binary.LittleEndian.PutUint32(head, 0xa1b2c3d4)
+	binary.LittleEndian.PutUint16(head[4:], 2)
+	binary.LittleEndian.PutUint16(head[6:], 4)
+	binary.LittleEndian.PutUint32(head[16:], 65536)
+	binary.LittleEndian.PutUint32(head[20:], link)
+	if _, err := os.Stdout.Write(head); err != nil {
+		return fmt.Errorf("write the capture: %w", err)
+	}
+	fmt.Fprintln(os.Stderr, "listening on", args[0])
+	buffer := make([]byte, 16+65536)
+	for {
+		n, _, err := unix.Recvfrom(fd, buffer[16:], 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("receive on %s: %w", args[0], err)
+		}
+		now := time.Now()
+		binary.LittleEndian.PutUint32(buffer, uint32(now.Unix()))
+		binary.LittleEndian.PutUint32(buffer[4:], uint32(now.Nanosecond()/1000))
+		binary.LittleEndian.PutUint32(buffer[8:], uint32(n))
+		binary.LittleEndian.PutUint32(buffer[12:], uint32(n))
+		if _, err := os.Stdout.Write(buffer[:16+n]); err != nil {
+			return fmt.Errorf("write the capture: %w", err)
+		}
+	}
+}
+
+func compileFilter(link, filter string) ([]unix.SockFilter, error) {
+	out, err := exec.Command("tcpdump", "-y", link, "-ddd", filter).Output()
+	if err != nil {
+		return nil, fmt.Errorf("compile the filter %q: %w", filter, err)
+	}
+	r := bytes.NewReader(out)
+	var n int
+	if _, err := fmt.Fscan(r, &n); err != nil {
+		return nil, fmt.Errorf("read the compiled filter: %w", err)
+	}
+	program := make([]unix.SockFilter, n)
+	for i := range program {
+		p := &program[i]
+		if _, err := fmt.Fscan(r, &p.Code, &p.Jt, &p.Jf, &p.K); err != nil {
+			return nil, fmt.Errorf("read the compiled filter: %w", err)
+		}
+	}
+	return program, nil
+}

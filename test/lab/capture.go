@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -24,7 +25,11 @@ func StartCapture(ctx context.Context, at Place, iface, filter string) (*Capture
 	c := &Capture{out: &lockedBuffer{}}
 	argv := []string{"tcpdump", "-i", iface, "-n", "-U", "--immediate-mode", "-s0", "-Z", "root", "-w", "-", filter}
 	if inUserNamespace() {
-		argv = []string{at.labNode(), "capture", iface, filter}
+		repo, err := repository()
+		if err != nil {
+			return nil, err
+		}
+		argv = []string{filepath.Join(repo, "bin", "lab-node"), "capture", iface, filter}
 	}
 	c.cmd = at.Command(ctx, argv...)
 	c.cmd.Stdout = c.out

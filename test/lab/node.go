@@ -210,6 +210,4 @@ func (n *Node) writeConfig(ctx context.Context) error {
 	return n.WriteFile(ctx, "/etc/cni/net.d/10-causeway.conflist", conf)
 }
 
-func (n *Node) labNode() string { return n.lab.Bin("lab-node") }
-
 var errNoCommand = errors.New("the command was not started")

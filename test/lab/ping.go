@@ -20,7 +20,6 @@ import (
 // Place is where commands run: a Node or a Pod.
 type Place interface {
 	Command(ctx context.Context, argv ...string) *Cmd
-	labNode() string
 }
 
 // Ping sends one packet, again up to ten times until one is answered, each within a second. Extra arguments are ping(8)'s.

@@ -118,8 +118,6 @@ func (p *Pod) Run(ctx context.Context, argv ...string) (string, error) {
 	return p.Command(ctx, argv...).CombinedOutput()
 }
 
-func (p *Pod) labNode() string { return p.Node.labNode() }
-
 // V4 is the pod's first IPv4 address, V6 its first IPv6 address; invalid if it has none.
 func (p *Pod) V4() netip.Addr { return p.first(netip.Addr.Is4) }
 

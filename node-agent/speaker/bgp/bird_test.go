@@ -197,7 +197,7 @@ func TestQuietChange(t *testing.T) {
 		if b.Route("10.211.0.0/26") == "" {
 			t.Fatal("BIRD lost the route")
 		}
-		if got := n.sessionTo("10.0.0.1"); got.Since == since || !got.Established() || !got.Converged {
+		if got := n.sessionTo("10.0.0.1"); got.Since.Equal(since) || !got.Established() || !got.Converged {
 			return fmt.Errorf("status is %+v", got)
 		}
 		return nil

@@ -67,7 +67,7 @@ deps: ## Install the Debian packages that the lab and the tests need (as root; n
 kernel: build ## Get the kernel of the nodes' virtual machine, if this machine's lacks ipip or KERNEL=vm
 	@if [ "$(KERNEL)" = host ]; then exit 0; fi; \
 	if [ "$(KERNEL)" = auto ] && unshare -rn ip link add probe0 type ipip local 192.0.2.1 remote 192.0.2.2 2>/dev/null; then exit 0; fi; \
-	bin/lab kernel
+	bin/lab kernel || { [ "$$(id -u)" = 0 ] && apt-get update -qq && bin/lab kernel; }
 
 .PHONY: generate
 generate: ## Generate deepcopy functions, CRDs and the controller's roles

@@ -90,6 +90,10 @@ type Session struct {
 	// Reflector says that this node is a route reflector, whoever the peer is.
 	Reflector bool
 	NextHop   NextHop
+	// Link are the networks that a reflector shares with a router outside. It passes on to that router what has its next hop
+	// there, and names that next hop (RFC 4271 section 5.1.3). If it named itself, the router could take it for as good a
+	// way to another node as that node, and packets to other subnets would come back to the router.
+	Link []netip.Prefix
 
 	Import, Export []Rule
 	// DialLater makes the other side, whose address is lower, open the session first.

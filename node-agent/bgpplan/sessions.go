@@ -198,6 +198,9 @@ func (p *planner) session(peer *v1alpha1.BGPPeer, addr netip.Addr, other node, p
 	if p.self.clusterID.IsValid() && other.name != "" && !s.External() && other.clusterID != p.self.clusterID {
 		s.ClusterID = p.self.clusterID
 	}
+	if s.Reflector && s.External() && other.name == "" && s.NextHop == NextHopAuto && s.Multihop == 0 && p.self.onLink(addr) {
+		s.Link = p.self.subnets
+	}
 	if spec.ReachableBy != "" {
 		via, err := netip.ParseAddr(spec.ReachableBy)
 		if err != nil || via.Unmap().Is4() != addr.Is4() {

@@ -123,6 +123,9 @@ func (b *policyBuilder) rule(s *bgpplan.Session, neighbor *api.MatchSet, r *bgpp
 	for _, n := range r.NextHops {
 		base.NextHopInList = append(base.NextHopInList, n.String())
 	}
+	if export && t == internal && r.Origin == bgpplan.OriginAny && len(base.NextHopInList) == 0 {
+		base.NextHopInList = texts(s.Link)
+	}
 	// GoBGP has put our own number in front by the time that it exports to another AS.
 	var path []uint32
 	if export && s.External() {
@@ -201,6 +204,10 @@ func (b *policyBuilder) nextHop(s *bgpplan.Session) (statements []*api.Statement
 		set(external, 0, &api.NexthopAction{Self: true})
 		set(internal, 0, &api.NexthopAction{Self: true})
 	}
+	if len(s.Link) > 0 {
+		statements = append(statements, &api.Statement{Name: b.name("nexthop"), Actions: &api.Actions{Nexthop: &api.NexthopAction{Unchanged: true}},
+			Conditions: &api.Conditions{NeighborSet: neighbor, RouteType: internal, NextHopInList: texts(s.Link)}})
+	}
 	if !s.SourceAddress.IsValid() { // The kernel chose the address, so it is not the one in the announcement.
 		afi := api.Family_AFI_IP
 		if s.Peer.Is6() {
@@ -215,12 +222,13 @@ func (b *policyBuilder) nextHop(s *bgpplan.Session) (statements []*api.Statement
 func (b *policyBuilder) defaultExports() []*api.Statement {
 	accept := &api.Actions{RouteAction: api.RouteAction_ACCEPT}
 	statements := []*api.Statement{{Name: "own", Conditions: &api.Conditions{RouteType: local}, Actions: accept}}
-	var inside, outside []netip.Addr
+	var inside []netip.Addr
+	var outside []*bgpplan.Session
 	for i := range b.plan.Sessions {
 		switch s := &b.plan.Sessions[i]; {
 		case !s.Reflector:
 		case s.External():
-			outside = append(outside, s.Peer)
+			outside = append(outside, s)
 		default:
 			inside = append(inside, s.Peer)
 		}
@@ -235,10 +243,21 @@ func (b *policyBuilder) defaultExports() []*api.Statement {
 			bgpplan.PrefixRange{Prefix: p, Min: uint8(p.Bits()), Max: uint8(p.Addr().BitLen())})
 	}
 	for _, is4 := range []bool{true, false} {
-		if len(outside) > 0 && len(families[is4]) > 0 {
+		if len(outside) == 0 || len(families[is4]) == 0 {
+			continue
+		}
+		pools := b.prefixes(families[is4])
+		for _, s := range outside {
 			statements = append(statements, &api.Statement{Name: b.name("pools"), Actions: accept, Conditions: &api.Conditions{
-				RouteType: internal, NeighborSet: b.neighbors(outside...), PrefixSet: b.prefixes(families[is4])}})
+				RouteType: internal, NeighborSet: b.neighbors(s.Peer), PrefixSet: pools, NextHopInList: texts(s.Link)}})
 		}
 	}
 	return statements
+}
+
+func texts(prefixes []netip.Prefix) (list []string) {
+	for _, p := range prefixes {
+		list = append(list, p.String())
+	}
+	return list
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -44,7 +45,7 @@ func (f Facts) Peer(peer *v1alpha1.BGPPeer) v1alpha1.BGPPeerStatus {
 			if session.State == "Established" {
 				established++
 			} else if session.LastError != "" {
-				failures = append(failures, fmt.Sprintf("%s to %s: %s", n.Name, session.Peer, session.LastError))
+				failures = append(failures, fmt.Sprintf("%s to %s: %s", n.Name, session.Peer, strings.TrimRight(session.LastError, ".")))
 			}
 		}
 	}

@@ -58,13 +58,12 @@ func start(t *testing.T, o lab.Options) *cluster {
 	for _, n := range append(c.Nodes, c.Outside) {
 		c.macs[n.Name] = c.mac(t, n, "eth0")
 	}
-	router := c.router()
 	for i := range 2 {
-		c.macs[fmt.Sprintf("router%d", i+1)] = c.mac(t, router, fmt.Sprintf("sub-%d", i+1))
+		c.macs[fmt.Sprintf("router%d", i+1)] = c.mac(t, c.Lab, fmt.Sprintf("sub-%d", i+1))
 	}
-	c.macs["router9"] = c.mac(t, router, "sub-9")
+	c.macs["router9"] = c.mac(t, c.Lab, "sub-9")
 	for _, n := range c.Nodes {
-		c.run(t, router, "ip", "route", "add", c.blocks[n.Name].String(), "via", n.V4.String())
+		c.run(t, c.Lab, "ip", "route", "add", c.blocks[n.Name].String(), "via", n.V4.String())
 	}
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -35,10 +36,7 @@ func (c *cluster) dropped(t *testing.T, w way, from lab.Place, victim *lab.Pod, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := c.thisProgram(t)
 	arrived := func(at *lab.Capture, length int) error {
 		packets, err := at.Packets()
 		if err == nil && len(byLength(packets)[length]) == 0 {
@@ -66,6 +64,27 @@ func (c *cluster) dropped(t *testing.T, w way, from lab.Place, victim *lab.Pod, 
 			t.Error(err)
 		}
 	}
+}
+
+// thisProgram is where nodes find this test's program, wherever they are.
+func (c *cluster) thisProgram(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(c.Dir, "forge")
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	here, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // forge is what this program does when a test runs it somewhere in the lab: it sends one ICMP echo reply inside a

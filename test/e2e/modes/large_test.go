@@ -36,7 +36,7 @@ func sendDF(t *testing.T, from lab.Place, to netip.Addr, length int) (string, er
 }
 
 // fullSegments runs a TCP stream whose packets are as long as the pods' MTU when they leave the pod, and are not handed
-// on as larger ones to be cut later, as offloading would.
+// on as larger ones to be cut later, as offloading would. (Further on, a NIC may join some again.)
 func (c *cluster) fullSegments(t *testing.T, m mode, to *lab.Pod) {
 	for _, p := range []*lab.Pod{c.a1, to} {
 		c.run(t, p, "ip", "link", "set", "dev", "eth0", "gso_max_segs", "1")
@@ -46,7 +46,7 @@ func (c *cluster) fullSegments(t *testing.T, m mode, to *lab.Pod) {
 		t.Fatal(err)
 	}
 	defer stop(t, server)
-	captured, err := lab.StartCapture(t.Context(), to.Node, c.hostEnds[to], "tcp and src host "+c.a1.V4().String())
+	captured, err := lab.StartCapture(t.Context(), c.a1.Node, c.hostEnds[c.a1], "tcp and src host "+c.a1.V4().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func (c *cluster) fullSegments(t *testing.T, m mode, to *lab.Pod) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Eventually(t, settle, "full-size segments arrive", func() error {
+	c.Eventually(t, settle, "full-size segments leave the pod", func() error {
 		packets, err := captured.Packets()
 		if err != nil {
 			return err

@@ -10,19 +10,11 @@ import (
 	"github.com/causeway-net/causeway/test/lab"
 )
 
-// router is the lab's own namespaces as a place.
-func (c *cluster) router() lab.Place { return routerPlace{c.Lab} }
-
-type routerPlace struct{ lab *lab.Lab }
-
-func (r routerPlace) Command(ctx context.Context, argv ...string) *lab.Cmd {
-	return r.lab.Command(ctx, argv...)
-}
-
 // background is for cleaning up, when the test's context has ended.
 func (c *cluster) background() context.Context { return context.Background() }
 
-// run runs a command that has to succeed, and returns what it printed.
+// run runs a command that has to succeed, and returns what it printed. The lab itself, which is the router, is a place
+// too.
 func (c *cluster) run(t *testing.T, at lab.Place, argv ...string) string {
 	t.Helper()
 	out, err := at.Command(t.Context(), argv...).CombinedOutput()

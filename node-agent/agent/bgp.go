@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -41,6 +42,7 @@ type bgp struct {
 	watched map[string]bool
 	states  map[string]string // session to its last state
 	plan    bgpplan.Plan
+	silent  atomic.Bool // nobody will learn anything
 }
 
 func newBGP(a *Agent, socket string) *bgp {
@@ -107,11 +109,13 @@ func (b *bgp) turn(ctx context.Context) error {
 	b.agent.setPeerRoutes(plan.PeerRoutes)
 	b.plan = plan
 	if len(plan.Sessions) == 0 && !b.started {
-		b.client.Adopt(nil) // nobody will learn them anew
-		b.agent.dataplane.wakeUp()
+		if !b.silent.Swap(true) {
+			b.agent.dataplane.wakeUp() // what an earlier agent learned goes: nobody will learn it anew
+		}
 		b.report()
 		return nil
 	}
+	b.silent.Store(false)
 	b.start(ctx)
 	within, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
@@ -287,6 +291,9 @@ func learnedInKernel(log logr.Logger) []bgpplan.LearnedRoute {
 
 // learned returns what goes into the route plan.
 func (b *bgp) learned() []routeplan.LearnedRoute {
+	if b.silent.Load() {
+		return nil
+	}
 	snapshot := b.client.Routes()
 	out := make([]routeplan.LearnedRoute, 0, len(snapshot.Routes))
 	for _, r := range snapshot.Routes {

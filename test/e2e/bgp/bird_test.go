@@ -91,13 +91,13 @@ func (b *bird) established(neighbour netip.Addr) (string, error) {
 
 // from returns the neighbours that BIRD has a route for a prefix from.
 func (b *bird) from(prefix string) ([]string, error) {
-	out, err := b.ask("show", "route", "for", prefix, "all")
+	out, err := b.ask("show", "route", prefix, "all")
 	if err != nil {
 		return nil, err
 	}
 	var via []string
 	for line := range strings.Lines(out) {
-		if next, ok := strings.CutPrefix(strings.TrimSpace(line), "BGP.next_hop: "); ok && strings.Contains(out, prefix) {
+		if next, ok := strings.CutPrefix(strings.TrimSpace(line), "BGP.next_hop: "); ok {
 			via = append(via, strings.Fields(next)[0])
 		}
 	}

@@ -154,7 +154,7 @@ func (f *fabric) restarts(t *testing.T) {
 		if err := n.StartAgent(); err != nil {
 			t.Fatal(err)
 		}
-		f.Eventually(t, settle, "the agent is ready", func() error { return n.Ready(t.Context()) })
+		f.Eventually(t, settle, "the agent takes pods", func() error { return f.pods[0].CNI(t.Context(), "status").Run() })
 		fresh := startPod(t, f.Lab, 0, "default/after-"+strings.ToLower(strings.ReplaceAll(sig.String(), " ", "-")))
 		f.Eventually(t, settle, "a new pod is reached", func() error { return lab.Ping(t.Context(), f.pods[3], fresh.V4()) })
 		awaitSessions(t, f.Lab, "BGPPeer/reflectors", 3, 2, 3, 2)

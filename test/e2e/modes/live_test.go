@@ -2,21 +2,15 @@ package modes_test
 
 import (
 	"fmt"
-	"net/netip"
-	"regexp"
-	"strconv"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/causeway-net/causeway/test/lab"
 )
 
 const (
-	pingsPerChange = 300 // in 3 s
-	pingsBefore    = 50
-	lossLimit      = 1.0 // percent
+	pingsBefore, pingsAfter = 50, 150 // each, at 100 a second
+	lossLimit               = 1.0     // percent
 )
 
 // stop ends a command that would run on.
@@ -39,12 +33,10 @@ func (c *cluster) live(t *testing.T, modes []mode) {
 		least = min(least, to.mtu)
 		t.Run(fmt.Sprintf("%s to %s", from, to.encapsulation), func(t *testing.T) {
 			pings := startPings(t, pods)
-			c.run(t, pods[0], "ping", "-n", "-q", "-i0.01", "-c"+strconv.Itoa(pingsBefore), pods[1].V4().String())
+			pings.more(t, c, pingsBefore)
 			took := c.change(t, to.encapsulation, true)
-			if !pings.running() {
-				t.Errorf("the change took %s, longer than the pings: this measures nothing", took)
-			}
-			c.judge(t, pings, took)
+			pings.more(t, c, pingsAfter) // Old tunnels go after Ready.
+			pings.judge(t, took)
 			for _, p := range pods {
 				if err := matches(c.run(t, p, "ip", "link", "show", "dev", "eth0"), fmt.Sprintf(` mtu %d `, least)); err != nil {
 					t.Error(err)
@@ -91,78 +83,6 @@ func TestTour(t *testing.T) {
 			t.Errorf("%s: %d times", name, times)
 		}
 	}
-}
-
-// pings are those of one change.
-type pings struct {
-	names []string
-	cmds  []*lab.Cmd
-	outs  []string
-	errs  []error
-	done  sync.WaitGroup
-}
-
-func startPings(t *testing.T, pods []*lab.Pod) *pings {
-	t.Helper()
-	p := &pings{}
-	for _, from := range pods {
-		for _, to := range pods {
-			if from == to {
-				continue
-			}
-			p.names = append(p.names, from.Node.Name+">"+to.Node.Name)
-			p.cmds = append(p.cmds, pingFor(t, from, to.V4()))
-		}
-	}
-	p.outs, p.errs = make([]string, len(p.cmds)), make([]error, len(p.cmds))
-	for i, cmd := range p.cmds {
-		p.done.Go(func() { p.outs[i], p.errs[i] = cmd.CombinedOutput() })
-	}
-	return p
-}
-
-// pingFor is a ping that ends by itself, so that no packet is counted while it is on its way.
-func pingFor(t *testing.T, from lab.Place, to netip.Addr) *lab.Cmd {
-	return from.Command(t.Context(), "ping", "-n", "-q", "-i0.01", "-W1", "-c"+strconv.Itoa(pingsPerChange), to.String())
-}
-
-func (p *pings) running() bool {
-	for _, c := range p.cmds {
-		if !c.Running() {
-			return false
-		}
-	}
-	return true
-}
-
-var pingSummary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
-
-// judge waits for the pings' end and prints what was lost.
-func (c *cluster) judge(t *testing.T, p *pings, took time.Duration) {
-	t.Helper()
-	p.done.Wait()
-	sum, text := lab.PingLoss{}, ""
-	for i, name := range p.names {
-		m := pingSummary.FindStringSubmatch(p.outs[i])
-		if m == nil {
-			t.Errorf("ping %s: %v: %s", name, p.errs[i], p.outs[i])
-			continue
-		}
-		loss := lab.PingLoss{Sent: number(m[1]), Received: number(m[2])}
-		sum.Sent, sum.Received = sum.Sent+loss.Sent, sum.Received+loss.Received
-		if lost := loss.Sent - loss.Received; lost > 0 {
-			text += fmt.Sprintf(", %s %d of %d", name, lost, loss.Sent)
-		}
-		if loss.Percent() > lossLimit {
-			t.Errorf("%s lost %.2f %%, at most %.0f %% may be lost", name, loss.Percent(), lossLimit)
-		}
-	}
-	t.Logf("Ready after %.2f s; %d of %d pings lost (%.2f %%)%s", took.Seconds(), sum.Sent-sum.Received, sum.Sent, sum.Percent(), text)
-}
-
-func number(digits string) int {
-	n, _ := strconv.Atoi(digits) // The pattern admits digits only.
-	return n
 }
 
 // streams starts a TCP connection between each two pods.

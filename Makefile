@@ -32,7 +32,7 @@ test: deps build kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, A
 
 .PHONY: bench
 bench: deps build ## Measure ADD and DEL side by side with ptp + host-local
-	go test -count=1 -timeout 20m -run '^$$' -bench . $(ARGS) ./test/bench/...
+	go run ./test/bench $(ARGS)
 
 .PHONY: build
 build: $(CONTROL_PLANE) ## Build everything into bin/ (the control plane takes minutes the first time)

@@ -5,6 +5,7 @@ package modes_test
 
 import (
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -45,10 +46,14 @@ var (
 	ipipCross  = mode{v1alpha1.EncapsulationIPIPCrossSubnet, plain, ipip, 1480}
 )
 
-func TestModes(t *testing.T) { run(t, lab.Options{}, []mode{none, vxlanAll, vxlanCross}) }
+// plainKernel are the modes that every kernel has.
+var plainKernel = []mode{none, vxlanAll, vxlanCross}
 
-// run tests modes in one lab: each by itself, then all changes between them.
-func run(t *testing.T, o lab.Options, modes []mode) {
+func TestModes(t *testing.T) { run(t, lab.Options{}, nil, plainKernel) }
+
+// run tests modes in one lab: each by itself, then all changes between them, and to and from those that another test has
+// tested by themselves.
+func run(t *testing.T, o lab.Options, others, modes []mode) {
 	c := start(t, o)
 	for _, m := range modes {
 		t.Run(string(m.encapsulation), func(t *testing.T) {
@@ -64,5 +69,5 @@ func run(t *testing.T, o lab.Options, modes []mode) {
 			}
 		})
 	}
-	t.Run("live", func(t *testing.T) { c.live(t, modes) })
+	t.Run("live", func(t *testing.T) { c.live(t, slices.Concat(others, modes), len(others)) })
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/connrotation"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -54,6 +55,8 @@ func newMapper() meta.RESTMapper {
 	for _, kind := range []string{"Pod", "Secret", "Service", "Event"} {
 		m.Add(core.WithKind(kind), meta.RESTScopeNamespace)
 	}
+	// A cache of chosen namespaces asks for the scope by the kind of the list.
+	m.Add(core.WithKind("SecretList"), meta.RESTScopeNamespace)
 	m.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
 	m.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
 	return m
@@ -63,6 +66,7 @@ func newMapper() meta.RESTMapper {
 type connection struct {
 	client client.Client
 	cache  cache.Cache
+	rest   rest.Interface // of our API group
 	dialer *connrotation.Dialer
 }
 
@@ -82,6 +86,13 @@ func connect(config *rest.Config, node string) (*connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an API client: %w", err)
 	}
+	group := rest.CopyConfig(config)
+	group.APIPath, group.GroupVersion = "/apis", &v1alpha1.GroupVersion
+	group.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	raw, err := rest.RESTClientFor(group)
+	if err != nil {
+		return nil, fmt.Errorf("make an API client: %w", err)
+	}
 	watch, err := cache.New(config, cache.Options{
 		Scheme: scheme, Mapper: mapper, DefaultTransform: dropWhatNobodyReads,
 		ByObject: map[client.Object]cache.ByObject{
@@ -93,7 +104,7 @@ func connect(config *rest.Config, node string) (*connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an API cache: %w", err)
 	}
-	return &connection{client: direct, cache: watch, dialer: dialer}, nil
+	return &connection{client: direct, cache: watch, rest: raw, dialer: dialer}, nil
 }
 
 // dropWhatNobodyReads keeps a thousand blocks small in memory.

@@ -92,7 +92,7 @@ func New(o Options) (*Agent, error) {
 	a.reporter = newReporter(api.client, o.Node, o.Log)
 	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: o.Reserve, Linger: o.Linger, DemandChanged: a.wakeLedger})
 	a.server = cniserver.New(cniserver.Options{
-		Node: o.Node, Book: a.book, Records: records{client: api.client}, Wiring: wirer, Pools: a.facts, Health: a,
+		Node: o.Node, Book: a.book, Records: records{client: api.client, rest: api.rest}, Wiring: wirer, Pools: a.facts, Health: a,
 		Log: o.Log, Observe: a.metrics.observeCall,
 	})
 	if a.dataplane, err = newDataplane(a); err != nil {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -233,7 +234,7 @@ func (b *bgp) follow(ctx context.Context, object client.Object, list client.Obje
 // links returns the node's links with the networks they are on, for filters by interface.
 func links() ([]bgpplan.Link, error) {
 	all, err := netlink.LinkList()
-	if err != nil {
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // pods' links come and go; the others are in the list
 		return nil, fmt.Errorf("list links: %w", err)
 	}
 	var out []bgpplan.Link

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -87,7 +88,9 @@ func (d *dataplane) run(ctx context.Context) error {
 		}
 		drain(d.wake)
 		retry = nil
-		if err := d.turn(ctx); err != nil && ctx.Err() == nil {
+		if err := d.turn(ctx); errors.Is(err, netlink.ErrDumpInterrupted) {
+			retry = time.After(kernelSettle) // a storm of pods; nothing is wrong
+		} else if err != nil && ctx.Err() == nil {
 			d.fail(err)
 			retry = time.After(failureRetry)
 		} else {

@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -23,13 +24,17 @@ const (
 	refusedPause  = 200 * time.Millisecond
 )
 
-// records writes WorkloadEndpoints.
-type records struct{ client client.Client }
+// records writes WorkloadEndpoints. The two calls on the way of every pod go by the REST client alone: their answers
+// are not decoded.
+type records struct {
+	client client.Client
+	rest   rest.Interface
+}
 
 func (r records) Create(ctx context.Context, record *v1alpha1.WorkloadEndpoint) error {
 	what := fmt.Sprintf("create WorkloadEndpoint %s/%s", record.Namespace, record.Name)
 	return write(ctx, what, func(ctx context.Context) error {
-		err := r.client.Create(ctx, record.DeepCopy())
+		err := r.rest.Post().Namespace(record.Namespace).Resource("workloadendpoints").Body(record).Do(ctx).Error()
 		if !apierrors.IsAlreadyExists(err) {
 			return err
 		}
@@ -48,10 +53,8 @@ func (r records) Create(ctx context.Context, record *v1alpha1.WorkloadEndpoint) 
 }
 
 func (r records) Delete(ctx context.Context, namespace, name string) error {
-	record := &v1alpha1.WorkloadEndpoint{}
-	record.Namespace, record.Name = namespace, name
 	return write(ctx, fmt.Sprintf("delete WorkloadEndpoint %s/%s", namespace, name), func(ctx context.Context) error {
-		return client.IgnoreNotFound(r.client.Delete(ctx, record))
+		return client.IgnoreNotFound(r.rest.Delete().Namespace(namespace).Resource("workloadendpoints").Name(name).Do(ctx).Error())
 	})
 }
 

@@ -57,6 +57,9 @@ type Found struct {
 // List returns the host ends of ours that are on the node, with the addresses that are routed to them.
 func (w *Wirer) List() ([]Found, error) {
 	links, err := w.host.LinkList()
+	for try := 0; try < 20 && errors.Is(err, netlink.ErrDumpInterrupted); try++ {
+		links, err = w.host.LinkList()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}

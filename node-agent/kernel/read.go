@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -168,9 +169,10 @@ func (a *Applier) readNeighbours(actual *Actual, l netlink.Link) error {
 func retry[T any](dump func() (T, error)) (T, error) {
 	for try := 0; ; try++ {
 		list, err := dump()
-		if try == 5 || (!errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, errInterrupted)) {
+		if try == 20 || (!errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, errInterrupted)) {
 			return list, err
 		}
+		time.Sleep(time.Millisecond) // links come and go in a storm of pods; let some pass
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -218,8 +219,9 @@ func setting(key string) int {
 func whole[T any](dump func() ([]T, error)) ([]T, error) {
 	for try := 0; ; try++ {
 		list, err := dump()
-		if try == 5 || !errors.Is(err, netlink.ErrDumpInterrupted) {
+		if try == 20 || !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return list, err
 		}
+		time.Sleep(time.Millisecond) // links come and go in a storm of pods; let some pass
 	}
 }

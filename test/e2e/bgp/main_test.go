@@ -133,7 +133,7 @@ func awaitSessions(t *testing.T, l *lab.Lab, source string, counts ...int) {
 		for i, n := range l.Nodes {
 			up, err := sessions(t, l, n, source)
 			if err != nil || len(up) != counts[i] {
-				wrong = append(wrong, fmt.Errorf("%s has %v: %w", n.Name, up, err))
+				wrong = append(wrong, fmt.Errorf("%s has %v (%v)", n.Name, up, err))
 			}
 		}
 		return errors.Join(wrong...)

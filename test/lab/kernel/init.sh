@@ -13,7 +13,7 @@ mount -t overlay -o lowerdir=/host,upperdir=/rw/upper,workdir=/rw/work overlay /
 mkdir -p /new/lib/modules
 cp -a "/lib/modules/$(uname -r)" /new/lib/modules/
 mount -t tmpfs tmpfs /new/run
-mount -t tmpfs tmpfs /new/tmp
+mkdir -p /new/tmp # not a fresh one: the repository may be there, and the layer of memory takes what is written
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none lab /new/mnt
 mkdir -p /new/run/netns /new/run/lock
 mount --move /dev /new/dev

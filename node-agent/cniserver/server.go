@@ -67,17 +67,27 @@ func (s *Server) SetSynced() { s.ready.Store(true) }
 
 func (s *Server) synced() bool { return s.ready.Load() }
 
+// holdReady locks an endpoint that is Ready. There is no release where it is not, or where the time has run out.
+func (s *Server) holdReady(ctx context.Context, hostInterface string) (addressbook.Endpoint, func(), error) {
+	release, err := s.locks.acquire(ctx, hostInterface)
+	if err != nil {
+		return addressbook.Endpoint{}, nil, err
+	}
+	e, known := s.book.Get(hostInterface)
+	if !known || e.State != addressbook.Ready {
+		release()
+		return addressbook.Endpoint{}, nil, nil
+	}
+	return e, release, nil
+}
+
 // Release removes an endpoint whose pod is gone, as a DEL would.
 func (s *Server) Release(ctx context.Context, e addressbook.Endpoint) error {
-	release, err := s.locks.acquire(ctx, e.Interface)
-	if err != nil {
+	now, release, err := s.holdReady(ctx, e.Interface)
+	if release == nil {
 		return err
 	}
 	defer release()
-	now, known := s.book.Get(e.Interface)
-	if !known || now.State != addressbook.Ready {
-		return nil
-	}
 	if bad := s.remove(ctx, now, true); bad != nil {
 		return errors.New(bad.Message)
 	}
@@ -86,29 +96,21 @@ func (s *Server) Release(ctx context.Context, e addressbook.Endpoint) error {
 
 // Rewrite writes the record of an endpoint again, unless its pod is going.
 func (s *Server) Rewrite(ctx context.Context, hostInterface string) error {
-	release, err := s.locks.acquire(ctx, hostInterface)
-	if err != nil {
+	e, release, err := s.holdReady(ctx, hostInterface)
+	if release == nil {
 		return err
 	}
 	defer release()
-	e, known := s.book.Get(hostInterface)
-	if !known || e.State != addressbook.Ready {
-		return nil
-	}
 	return s.records.Create(ctx, Record(e, s.node))
 }
 
 // Mend makes the link of an endpoint again where it is missing or incomplete, unless its pod is going.
 func (s *Server) Mend(ctx context.Context, hostInterface string) error {
-	release, err := s.locks.acquire(ctx, hostInterface)
-	if err != nil {
+	e, release, err := s.holdReady(ctx, hostInterface)
+	if release == nil {
 		return err
 	}
 	defer release()
-	e, known := s.book.Get(hostInterface)
-	if !known || e.State != addressbook.Ready {
-		return nil
-	}
 	spec, err := Spec(e, s.pools.MTU(e.Pools))
 	if err != nil {
 		return err

@@ -40,15 +40,11 @@ func (w *Wirer) Check(s Spec) error {
 			return fmt.Errorf("the node has no route to %s through %s", a, s.HostInterface)
 		}
 	}
-	ns, err := openNamespace(s.NetworkNamespace)
+	ns, pod, err := openPod(s.NetworkNamespace)
 	if err != nil {
 		return err
 	}
 	defer ns.Close() //nolint:errcheck // nothing to lose on a read-only descriptor
-	pod, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open netlink in %s: %w", s.NetworkNamespace, err)
-	}
 	defer pod.Close()
 	return checkPod(s, host, pod)
 }
@@ -98,15 +94,11 @@ func (w *Wirer) ShrinkMTU(hostInterface, containerInterface, networkNamespace st
 	if err != nil {
 		return fmt.Errorf("find link %s: %w", hostInterface, err)
 	}
-	ns, err := openNamespace(networkNamespace)
+	ns, pod, err := openPod(networkNamespace)
 	if err != nil {
 		return err
 	}
 	defer ns.Close() //nolint:errcheck // nothing to lose on a read-only descriptor
-	pod, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open netlink in %s: %w", networkNamespace, err)
-	}
 	defer pod.Close()
 	inPod, err := pod.LinkByName(containerInterface)
 	if err != nil {

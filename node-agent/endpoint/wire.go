@@ -35,15 +35,11 @@ func (w *Wirer) Close() { w.host.Close() }
 // Wire makes the link as the spec says. What is there already and right stays; a half-made link of an earlier try is
 // made anew. On an error nothing of it is left.
 func (w *Wirer) Wire(s Spec) error {
-	ns, err := openNamespace(s.NetworkNamespace)
+	ns, pod, err := openPod(s.NetworkNamespace)
 	if err != nil {
 		return err
 	}
 	defer ns.Close() //nolint:errcheck // nothing to lose on a read-only descriptor
-	pod, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open netlink in %s: %w", s.NetworkNamespace, err)
-	}
 	defer pod.Close()
 
 	host, err := w.pair(s, ns, pod)
@@ -223,6 +219,20 @@ func HostSysctls(hostInterface string, addresses []netip.Addr) error {
 		}
 	}
 	return nil
+}
+
+// openPod opens a pod's network namespace, and netlink in it. The caller closes both.
+func openPod(path string) (netns.NsHandle, *netlink.Handle, error) {
+	ns, err := openNamespace(path)
+	if err != nil {
+		return ns, nil, err
+	}
+	pod, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		ns.Close() //nolint:errcheck // read-only descriptor
+		return netns.None(), nil, fmt.Errorf("open netlink in %s: %w", path, err)
+	}
+	return ns, pod, nil
 }
 
 func openNamespace(path string) (netns.NsHandle, error) {

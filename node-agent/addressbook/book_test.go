@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -111,6 +112,32 @@ func TestExhaustedPoolFailsAtOnceAndTheNextPoolServes(t *testing.T) {
 	var fullError *FullError
 	if _, err := b.Reserve(context.Background(), ask("b", "full")); !errors.As(err, &fullError) {
 		t.Fatalf("got %v, want a FullError", err)
+	}
+}
+
+func TestReserveWaitsForAnAddressThatIsAboutToBeFree(t *testing.T) {
+	b := newTestBook(&clock{}, 0)
+	full := pool("p", "10.0.0.0/30", 3)
+	full.Exhausted = true
+	b.SetPools([]Pool{full})
+	b.SetBlocks([]Block{own("10.0.0.0/30", "p")})
+	for _, key := range []string{"a", "b", "c"} {
+		if _, err := b.Reserve(ended(), ask(key, "p")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.SetState("b", Releasing)
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.Reserve(t.Context(), ask("d", "p"))
+		done <- err
+	}()
+	for !b.Waiting() {
+		runtime.Gosched()
+	}
+	b.Free("b")
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }
 

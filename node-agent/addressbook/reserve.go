@@ -41,7 +41,8 @@ type Request struct {
 	Exact      []netip.Addr
 }
 
-// exhaustedPatience is how long a pod waits for other nodes to give back empty blocks of an exhausted pool.
+// exhaustedPatience is how long a pod waits for other nodes to give back empty blocks of an exhausted pool, or for links
+// of deleted pods to go.
 const exhaustedPatience = 5 * time.Second
 
 // Reserve enters an endpoint with addresses and returns it. Where none is free it waits for a block until the context
@@ -84,6 +85,13 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 			return Endpoint{}, &WaitError{Pool: short, Cause: context.Cause(ctx)}
 		}
 	}
+}
+
+// Waiting reports whether a pod waits for an address.
+func (b *Book) Waiting() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting) > 0
 }
 
 func (b *Book) exhausted(pool string) bool {
@@ -161,7 +169,7 @@ func (b *Book) takeOne(candidates []string, exact []netip.Addr) (netip.Addr, str
 		}
 		if pool.Exhausted {
 			full = append(full, name)
-			if pool.Spare && spare == "" {
+			if spare == "" && (pool.Spare || b.releasing(name)) {
 				spare = name
 			}
 		} else if waitFor == "" {
@@ -177,6 +185,16 @@ func (b *Book) takeOne(candidates []string, exact []netip.Addr) (netip.Addr, str
 		return netip.Addr{}, "", &FullError{Pools: full}
 	}
 	return netip.Addr{}, "", ErrNoPool
+}
+
+// releasing reports whether an address of a pool is about to become free on this node.
+func (b *Book) releasing(pool string) bool {
+	for _, e := range b.endpoints {
+		if e.State == Releasing && slices.Contains(e.Pools, pool) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *Book) takeExact(pool Pool, a netip.Addr) (netip.Addr, string, error) {

@@ -156,9 +156,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.dataplane.fail(err)
 		a.dataplane.wakeUp()
 	}
-	a.server.SetSynced()
 	a.noteNode(ctx)
 	a.synced.Store(true)
+	a.server.SetSynced()
 	a.log.Info("Ready", "node", a.options.Node, "endpoints", len(a.book.Endpoints()))
 	work("keep the ledger", func(ctx context.Context) error { a.keepLedger(ctx); return nil })
 	work("keep the records", func(ctx context.Context) error { a.keepRecords(ctx); return nil })

@@ -2,6 +2,8 @@ package cniserver
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,8 +19,11 @@ type job struct {
 }
 
 const (
-	reapDelay    = 20 * time.Millisecond // lets links gather; the kernel waits once for all of them
-	recordDelay  = time.Second
+	// The kernel waits once for all links that are deleted together, and other calls' changes wait with it. So links
+	// gather until no DEL has come for reapQuiet, for reapWithin at most, or until a pod waits for an address.
+	reapQuiet    = 30 * time.Millisecond
+	reapWithin   = 500 * time.Millisecond
+	retryDelay   = time.Second
 	recordWithin = 10 * time.Second
 )
 
@@ -50,31 +55,46 @@ func (r *reaper) add(j job) {
 
 // run works until the context ends.
 func (r *reaper) run(ctx context.Context) {
+	var retry <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.wake:
+		case <-retry:
 		}
-		delay := reapDelay
-		for pause(ctx, delay) {
-			if r.pass(ctx) {
-				break
-			}
-			delay = recordDelay
+		if !r.gather(ctx) {
+			return
+		}
+		retry = nil
+		if !r.pass(ctx) {
+			retry = time.After(retryDelay)
 		}
 	}
 }
 
-// pass tries every job once and reports whether none is left.
+// gather waits for more jobs. It reports whether there is time to do them.
+func (r *reaper) gather(ctx context.Context) bool {
+	within := time.After(reapWithin)
+	for !r.book.Waiting() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-r.wake:
+		case <-within:
+			return true
+		case <-time.After(reapQuiet):
+			return true
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// pass tries every job once and reports whether all are done.
 func (r *reaper) pass(ctx context.Context) bool {
 	r.mu.Lock()
-	jobs := make([]job, 0, len(r.jobs))
-	for _, j := range r.jobs {
-		jobs = append(jobs, j)
-	}
+	jobs := slices.Collect(maps.Values(r.jobs))
 	r.mu.Unlock()
-	done := true
 	for _, j := range jobs {
 		if _, err := r.wiring.MarkForReaping(j.endpoint.Interface); err != nil {
 			r.log.Error(err, "Can't mark a link for deletion; will try again", "link", j.endpoint.Interface)
@@ -83,6 +103,7 @@ func (r *reaper) pass(ctx context.Context) bool {
 	if err := r.wiring.Reap(); err != nil {
 		r.log.Error(err, "Can't delete links; will try again")
 	}
+	done := true
 	for _, j := range jobs {
 		if !r.finish(ctx, j) {
 			done = false
@@ -94,9 +115,7 @@ func (r *reaper) pass(ctx context.Context) bool {
 		}
 		r.mu.Unlock()
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return done && len(r.jobs) == 0
+	return done
 }
 
 func (r *reaper) finish(ctx context.Context, j job) bool {
@@ -112,15 +131,4 @@ func (r *reaper) finish(ctx context.Context, j job) bool {
 	}
 	r.book.Free(j.endpoint.Interface)
 	return true
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -24,6 +23,8 @@ const (
 	maxRequest      = 4 << 20
 	defaultPatience = 30 * time.Second
 	maxPatience     = 2 * time.Minute
+	// startPatience is how long a call waits for an agent that starts.
+	startPatience = 10 * time.Second
 )
 
 // Options are what a Server is made of.
@@ -51,21 +52,35 @@ type Server struct {
 	observe func(string, uint, time.Duration)
 	locks   locks
 	reaper  *reaper
-	ready   atomic.Bool
+	synced  chan struct{} // closed when the book holds every endpoint of the node
 }
 
 // New returns a server.
 func New(o Options) *Server {
 	return &Server{
 		node: o.Node, book: o.Book, records: o.Records, wiring: o.Wiring, pools: o.Pools, health: o.Health, log: o.Log,
-		observe: o.Observe, reaper: newReaper(o.Book, o.Wiring, o.Records, o.Log),
+		observe: o.Observe, reaper: newReaper(o.Book, o.Wiring, o.Records, o.Log), synced: make(chan struct{}),
 	}
 }
 
-// SetSynced tells the server that the book holds every endpoint of the node. Until then nothing unknown is deleted.
-func (s *Server) SetSynced() { s.ready.Store(true) }
+// SetSynced tells the server, once, that the book holds every endpoint of the node. Calls wait for it.
+func (s *Server) SetSynced() { close(s.synced) }
 
-func (s *Server) synced() bool { return s.ready.Load() }
+// awaitSync waits until the book holds every endpoint of the node, so that a restart of the agent fails no pod.
+func (s *Server) awaitSync(ctx context.Context) *protocol.Error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	select {
+	case <-s.synced:
+		return nil
+	case <-ctx.Done():
+		err := s.health.Unavailable()
+		if err == nil {
+			err = errors.New("the agent has only just started")
+		}
+		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
+	}
+}
 
 // holdReady locks an endpoint that is Ready. There is no release where it is not, or where the time has run out.
 func (s *Server) holdReady(ctx context.Context, hostInterface string) (addressbook.Endpoint, func(), error) {

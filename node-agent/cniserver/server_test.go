@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -31,6 +32,7 @@ type world struct {
 	failAPI  error
 	failWire error
 	slow     map[string]chan struct{} // host interface whose wiring waits
+	reaping  func()                   // called while links are deleted
 	gone     error
 }
 
@@ -94,6 +96,9 @@ func (w *world) Exists(name string) (bool, error) {
 }
 
 func (w *world) Reap() error {
+	if w.reaping != nil {
+		w.reaping()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for name := range w.marked {
@@ -196,6 +201,78 @@ func TestAnAddressRestsUntilItsLinkIsGone(t *testing.T) {
 	}
 	s.reapAll(t)
 	s.must(t, request("ADD", "a"))
+}
+
+func TestLinksGoTogetherAndNobodyWaitsForARetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		s := newTestServer(t, w)
+		for _, id := range []string{"a", "b", "late"} {
+			s.must(t, request("ADD", id))
+		}
+		passes := 0
+		w.reaping = func() {
+			if passes++; passes == 1 {
+				s.must(t, request("DEL", "late"))
+				time.Sleep(reapQuiet) // the kernel's wait
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go s.reaper.run(ctx)
+		begin := time.Now()
+		s.must(t, request("DEL", "a"))
+		s.must(t, request("DEL", "b"))
+		for len(s.book.Endpoints()) > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(begin); took > 4*reapQuiet || passes != 2 {
+			t.Errorf("%d passes in %v", passes, took)
+		}
+		cancel()
+	})
+}
+
+func TestAStreamOfDELsIsReapedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		s := newTestServer(t, w)
+		passes := 0
+		w.reaping = func() { passes++ }
+		ctx, cancel := context.WithCancel(t.Context())
+		go s.reaper.run(ctx)
+		for i := range 110 {
+			id := fmt.Sprint(i)
+			s.must(t, request("ADD", id))
+			s.must(t, request("DEL", id))
+			time.Sleep(reapQuiet / 3)
+		}
+		if passes != 2 {
+			t.Errorf("%d passes in 1.1 s, want 2", passes)
+		}
+		cancel()
+	})
+}
+
+func TestCallsWaitForAnAgentThatStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		s := newTestServer(t, w)
+		s.synced = make(chan struct{})
+		w.gone = errors.New("the agent waits for the Kubernetes API server")
+		begin := time.Now()
+		for _, verb := range []string{"ADD", "DEL", "GC"} {
+			response := s.Handle(t.Context(), request(verb, "early"))
+			if response.Error == nil || response.Error.Code != protocol.CodeTryAgainLater || !strings.Contains(response.Error.Message, "API server") {
+				t.Errorf("%s: %+v", verb, response.Error)
+			}
+		}
+		if took := time.Since(begin); took != 3*startPatience {
+			t.Errorf("three calls gave up after %v", took)
+		}
+		w.gone = nil
+		time.AfterFunc(startPatience/2, s.SetSynced)
+		s.must(t, request("ADD", "early"))
+	})
 }
 
 func TestFailedAddLeavesNothing(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 )
 
 func (s *Server) add(ctx context.Context, c *call) (json.RawMessage, *protocol.Error) {
-	if err := s.health.Unavailable(); err != nil {
-		return nil, cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
+	if bad := s.available(ctx); bad != nil {
+		return nil, bad
 	}
 	if c.NetworkNamespace == "" {
 		return nil, cniError(protocol.CodeInvalidEnvironment, "CNI_NETNS is empty; ADD needs the pod's network namespace.")
@@ -49,6 +49,17 @@ func (s *Server) add(ctx context.Context, c *call) (json.RawMessage, *protocol.E
 	}
 	s.book.SetState(c.key, addressbook.Ready)
 	return s.result(c, e)
+}
+
+// available is nil when the agent can serve pods, perhaps after a wait for its start.
+func (s *Server) available(ctx context.Context) *protocol.Error {
+	if bad := s.awaitSync(ctx); bad != nil {
+		return bad
+	}
+	if err := s.health.Unavailable(); err != nil {
+		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
+	}
+	return nil
 }
 
 // repeat answers an ADD for an interface that is there: with the same addresses, and what is missing mended.
@@ -96,15 +107,15 @@ func (s *Server) establish(ctx context.Context, e addressbook.Endpoint) error {
 }
 
 func (s *Server) del(ctx context.Context, c *call) *protocol.Error {
+	if bad := s.awaitSync(ctx); bad != nil {
+		return bad
+	}
 	release, err := s.locks.acquire(ctx, c.key)
 	if err != nil {
 		return cniError(protocol.CodeTryAgainLater, "Another call for this pod interface is under way; try again later.")
 	}
 	defer release()
 	e, known := s.book.Get(c.key)
-	if !known && !s.synced() {
-		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(s.health.Unavailable()))
-	}
 	if !known {
 		e = addressbook.Endpoint{Interface: c.key}
 	}
@@ -140,8 +151,8 @@ func (s *Server) remove(ctx context.Context, e addressbook.Endpoint, known bool)
 }
 
 func (s *Server) check(ctx context.Context, c *call) *protocol.Error {
-	if err := s.health.Unavailable(); err != nil {
-		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
+	if bad := s.available(ctx); bad != nil {
+		return bad
 	}
 	release, err := s.locks.acquire(ctx, c.key)
 	if err != nil {
@@ -207,8 +218,8 @@ func comparePrevious(c *call, e addressbook.Endpoint) *protocol.Error {
 
 // gc removes every endpoint of the network that the runtime does not list.
 func (s *Server) gc(ctx context.Context, c *call) *protocol.Error {
-	if !s.synced() {
-		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(s.health.Unavailable()))
+	if bad := s.awaitSync(ctx); bad != nil {
+		return bad
 	}
 	valid := map[string]bool{}
 	for _, a := range c.config.ValidAttachments {

@@ -24,18 +24,20 @@ const insideVerb = "inside"
 type plugin struct {
 	Path   string `json:"path"`
 	Config string `json:"config"`
-	// Links is true where a DEL leaves the link to be deleted later: the next call then waits until it is gone, so
+	// Links is true where a DEL leaves the link to be deleted later: the next batch then waits until it is gone, so
 	// that nobody's call pays for another's.
 	Links bool `json:"links"`
 }
 
-// task is what to do on a node: Count pods for each of the plugins in turn, each time Parallel of them at once.
+// task is what to do on a node: Count pods for each of the plugins, which take turns after every Batch pods. AtOnce says
+// that a batch's calls run at once, not one after the other.
 type task struct {
-	Plugins  []plugin `json:"plugins"`
-	Verbs    []string `json:"verbs"`
-	Name     string   `json:"name"`
-	Count    int      `json:"count"`
-	Parallel int      `json:"parallel"`
+	Plugins []plugin `json:"plugins"`
+	Verbs   []string `json:"verbs"`
+	Name    string   `json:"name"`
+	Count   int      `json:"count"`
+	Batch   int      `json:"batch"`
+	AtOnce  bool     `json:"atOnce"`
 	// KeepNetns leaves the network namespaces; Reuse takes those of an earlier task of this name.
 	KeepNetns bool   `json:"keepNetns"`
 	Reuse     bool   `json:"reuse"`
@@ -63,10 +65,10 @@ func inside(args []string) error {
 	}
 	groups := make([][][]sandbox, len(t.Plugins)) // by plugin and batch
 	for i := range t.Plugins {
-		for b := range (t.Count + t.Parallel - 1) / t.Parallel {
+		for b := range (t.Count + t.Batch - 1) / t.Batch {
 			var group []sandbox
-			for j := range min(t.Parallel, t.Count-b*t.Parallel) {
-				s := newSandbox(t.Name, i, b*t.Parallel+j)
+			for j := range min(t.Batch, t.Count-b*t.Batch) {
+				s := newSandbox(t.Name, i, b*t.Batch+j)
 				if !t.Reuse {
 					if err := s.make(); err != nil {
 						return err
@@ -101,7 +103,7 @@ func inside(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
-// batch makes one call for each of the sandboxes, all at once.
+// batch makes one call for each of the sandboxes.
 func batch(t task, verb string, i int, group []sandbox, out *times) error {
 	p := t.Plugins[i]
 	took := make([]time.Duration, len(group))
@@ -110,6 +112,9 @@ func batch(t task, verb string, i int, group []sandbox, out *times) error {
 	begin := time.Now()
 	for j, s := range group {
 		calls.Go(func() { took[j], errs[j] = s.call(p, t.Path, verb) })
+		if !t.AtOnce {
+			calls.Wait()
+		}
 	}
 	calls.Wait()
 	out.Batches[verb] = append(out.Batches[verb], time.Since(begin))

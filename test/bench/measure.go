@@ -20,6 +20,9 @@ import (
 const (
 	warmPool = "bench-warm" // has addresses ahead of need
 	coldPool = "bench-cold" // has none until a pod asks
+
+	// turn is how many calls one plugin makes, one after the other, before it is the other's turn.
+	turn = 10
 )
 
 // bench is one run.
@@ -127,7 +130,7 @@ func (b *bench) run(ctx context.Context, t task) ([]times, error) {
 // oneByOne compares calls one after the other; then it counts the API requests of the same calls without the reference.
 func (b *bench) oneByOne(ctx context.Context) error {
 	both, err := b.run(ctx, task{
-		Name: "one", Count: b.pairs, Parallel: 1, Verbs: []string{"ADD", "DEL"}, Plugins: []plugin{b.ours(warmPool), reference},
+		Name: "one", Count: b.pairs, Batch: turn, Verbs: []string{"ADD", "DEL"}, Plugins: []plugin{b.ours(warmPool), reference},
 	})
 	if err != nil {
 		return err
@@ -139,7 +142,7 @@ func (b *bench) oneByOne(ctx context.Context) error {
 
 // countRequests makes the same calls once more without the reference.
 func (b *bench) countRequests(ctx context.Context) error {
-	t := task{Name: "count", Count: b.pairs, Parallel: 1, Plugins: []plugin{b.ours(warmPool)}}
+	t := task{Name: "count", Count: b.pairs, Batch: turn, Plugins: []plugin{b.ours(warmPool)}}
 	for _, verb := range []string{"ADD", "DEL"} {
 		before, err := requests(ctx, b.Config)
 		if err != nil {
@@ -166,7 +169,7 @@ func (b *bench) countRequests(ctx context.Context) error {
 
 func (b *bench) atOnce(ctx context.Context) error {
 	both, err := b.run(ctx, task{
-		Name: "many", Count: b.rounds * b.parallel, Parallel: b.parallel, Verbs: []string{"ADD", "DEL"},
+		Name: "many", Count: b.rounds * b.parallel, Batch: b.parallel, AtOnce: true, Verbs: []string{"ADD", "DEL"},
 		Plugins: []plugin{b.ours(warmPool), reference},
 	})
 	if err != nil {
@@ -183,7 +186,7 @@ func (b *bench) atOnce(ctx context.Context) error {
 // cold starts pods at once on a node that has no block of their pool. They stay.
 func (b *bench) cold(ctx context.Context) error {
 	one, err := b.run(ctx, task{
-		Name: "cold", Count: b.pods, Parallel: b.pods, Verbs: []string{"ADD"}, Plugins: []plugin{b.ours(coldPool)}, KeepNetns: true,
+		Name: "cold", Count: b.pods, Batch: b.pods, AtOnce: true, Verbs: []string{"ADD"}, Plugins: []plugin{b.ours(coldPool)}, KeepNetns: true,
 	})
 	if err != nil {
 		return err

@@ -200,7 +200,7 @@ func TestAgentKilledAtAnyPoint(t *testing.T) {
 		}
 	}
 	calls.Wait()
-	for _, p := range before {
+	for _, p := range before { // a DEL that comes while the agent starts waits for it
 		if err := l.StopPod(ctx, p); err != nil {
 			t.Error(err)
 		}

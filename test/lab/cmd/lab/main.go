@@ -37,7 +37,7 @@ func command() *cobra.Command {
 	var o lab.Options
 	flags := func(c *cobra.Command) *cobra.Command {
 		c.Flags().IntVar(&o.Nodes, "nodes", 3, "number of nodes")
-		c.Flags().IntVar(&o.Subnets, "subnets", 2, "number of subnets")
+		c.Flags().IntVar(&o.Subnets, "subnets", 0, "number of subnets (default 2, or as many as there are nodes)")
 		c.Flags().StringVar(&o.Kernel, "kernel", lab.KernelAuto, "what the nodes run on: host, vm (QEMU with Debian's kernel) or auto")
 		return c
 	}

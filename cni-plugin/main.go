@@ -1,10 +1,5 @@
 // Command causeway is the CNI plugin. It passes each call of the container runtime to the node agent over a unix socket
 // and prints the answer; it knows nothing of Kubernetes and holds no credential.
-//
-// A process of a few milliseconds needs no cgroup limit, and to find it the Go runtime reads every mount of the node.
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
 package main
 
 import (

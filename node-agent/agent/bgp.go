@@ -28,6 +28,8 @@ import (
 
 const (
 	bgpSettle = 20 * time.Millisecond
+	// reportEvery is the least time between two looks at the sessions' state while routes come in.
+	reportEvery = 50 * time.Millisecond
 	// conditionBGPReady is the NodeNetwork's condition about its sessions.
 	conditionBGPReady = "BGPReady"
 )
@@ -65,6 +67,7 @@ func (b *bgp) run(ctx context.Context) error {
 	if _, err := os.Stat(b.socket); err == nil {
 		b.start(ctx) // an earlier agent's speaker may run; its sessions must not end because nobody asks
 	}
+	var later <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -79,7 +82,12 @@ func (b *bgp) run(ctx context.Context) error {
 				time.AfterFunc(failureRetry, b.wakeUp)
 			}
 		case <-b.client.Changed():
-			b.agent.dataplane.wakeUp()
+			b.agent.dataplane.wakeLearned()
+			if later == nil {
+				later = time.After(reportEvery)
+			}
+		case <-later:
+			later = nil
 			b.report()
 		}
 	}

@@ -25,6 +25,9 @@ const (
 	kernelSettle = 100 * time.Millisecond
 	inspectEvery = time.Second
 	failureRetry = time.Second
+	// The whole plan, with its counts and refusals, follows changes of learned routes after a quiet moment, but in time.
+	wholeQuiet  = time.Second
+	wholeWithin = 10 * time.Second
 )
 
 // dataplane is the loop from plan to kernel.
@@ -32,6 +35,8 @@ type dataplane struct {
 	agent   *Agent
 	applier *kernel.Applier
 	wake    chan struct{}
+	learned chan struct{}          // learned routes have changed, and nothing else
+	single  *routeplan.Incremental // of the last whole plan that the kernel showed
 	mtus    map[string]int // the most that each running pod's interface was told to have
 	failing string
 
@@ -45,12 +50,20 @@ func newDataplane(a *Agent) (*dataplane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dataplane{agent: a, applier: applier, wake: make(chan struct{}, 1), mtus: map[string]int{}}, nil
+	return &dataplane{agent: a, applier: applier, wake: make(chan struct{}, 1), learned: make(chan struct{}, 1), mtus: map[string]int{}}, nil
 }
 
 func (d *dataplane) wakeUp() {
 	select {
 	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// wakeLearned wakes the loop for changed learned routes.
+func (d *dataplane) wakeLearned() {
+	select {
+	case d.learned <- struct{}{}:
 	default:
 	}
 }
@@ -63,7 +76,8 @@ func (d *dataplane) run(ctx context.Context) error {
 	defer resync.Stop()
 	inspect := time.NewTimer(0)
 	defer inspect.Stop()
-	var retry <-chan time.Time
+	var retry, whole <-chan time.Time
+	var owed time.Time // since when a whole plan is owed
 	for {
 		settle := apiSettle
 		select {
@@ -71,6 +85,15 @@ func (d *dataplane) run(ctx context.Context) error {
 			return nil
 		case <-d.wake:
 		case <-retry:
+		case <-whole:
+		case <-d.learned:
+			if d.learn() {
+				if owed.IsZero() {
+					owed = time.Now()
+				}
+				whole = time.After(min(wholeQuiet, wholeWithin-time.Since(owed)))
+				continue
+			}
 		case _, open := <-events:
 			if !open {
 				return nil
@@ -87,7 +110,7 @@ func (d *dataplane) run(ctx context.Context) error {
 			return nil
 		}
 		drain(d.wake)
-		retry = nil
+		retry, whole, owed = nil, nil, time.Time{}
 		if err := d.turn(ctx); errors.Is(err, netlink.ErrDumpInterrupted) {
 			retry = time.After(kernelSettle) // a storm of pods; nothing is wrong
 		} else if err != nil && ctx.Err() == nil {
@@ -117,6 +140,25 @@ func (d *dataplane) fail(err error) {
 	})
 }
 
+// learn brings changed learned routes to the kernel. It reports false where a whole turn is needed.
+func (d *dataplane) learn() bool {
+	if d.single == nil || d.agent.bgp.silent.Load() {
+		return false
+	}
+	started := time.Now()
+	changes := d.agent.bgp.client.Changes()
+	planned := make([]routeplan.RouteChange, 0, len(changes))
+	for _, c := range changes {
+		planned = append(planned, d.single.Plan(routeplan.LearnedRoute{Prefix: c.Prefix, NextHops: c.NextHops}))
+	}
+	report, ok := d.applier.ApplyRoutes(planned)
+	if !ok || len(report.Failures) > 0 {
+		return false
+	}
+	d.agent.metrics.applied(started, report)
+	return true
+}
+
 // turn reads the kernel, then takes the book's snapshot, plans and applies.
 func (d *dataplane) turn(ctx context.Context) error {
 	started := time.Now()
@@ -129,7 +171,8 @@ func (d *dataplane) turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	plan := routeplan.Make(in)
+	plan, single := routeplan.MakeIncremental(in)
+	d.single = nil
 	d.setMTUs(in, plan)
 	report := d.applier.Apply(ctx, actual, plan)
 	d.observe(started, report)
@@ -141,6 +184,7 @@ func (d *dataplane) turn(ctx context.Context) error {
 		}
 		return errors.Join(errs[:min(len(errs), 5)]...)
 	}
+	d.single = single
 	d.report(in, plan, report, pools)
 	return nil
 }
@@ -190,7 +234,7 @@ func (d *dataplane) gather(ctx context.Context, actual *kernel.Actual) ([]v1alph
 		d.at = at
 	}
 	in.Learned, in.PeerRoutes = d.agent.bgp.learned(), d.agent.getPeerRoutes()
-	if len(in.Learned) > 0 || len(in.PeerRoutes) > 0 {
+	if !d.agent.bgp.silent.Load() {
 		if in.Fabric, err = underlay.Fabric(); err != nil {
 			return nil, routeplan.Input{}, err
 		}
@@ -255,14 +299,7 @@ func (d *dataplane) shrink(plan routeplan.Plan, endpoints []routeplan.Endpoint) 
 }
 
 func (d *dataplane) observe(started time.Time, report kernel.Report) {
-	outcome := "unchanged"
-	switch {
-	case len(report.Failures) > 0:
-		outcome = "failed"
-	case report.Changes > 0:
-		outcome = "changed"
-	}
-	d.agent.metrics.applies.WithLabelValues(outcome).Observe(time.Since(started).Seconds())
+	d.agent.metrics.applied(started, report)
 	d.agent.metrics.failures.Set(float64(len(report.Failures)))
 	d.agent.metrics.routes.Reset()
 	for _, c := range report.Routes {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/node-agent/kernel"
 )
 
 // metrics are what an operator would page on.
@@ -64,6 +65,18 @@ func (m *metrics) observeCall(verb string, code uint, took time.Duration) {
 		verb = "other" // a label must not come from outside
 	}
 	m.calls.WithLabelValues(verb, strconv.FormatUint(uint64(code), 10)).Observe(took.Seconds())
+}
+
+// applied notes a pass over the kernel.
+func (m *metrics) applied(started time.Time, report kernel.Report) {
+	outcome := "unchanged"
+	switch {
+	case len(report.Failures) > 0:
+		outcome = "failed"
+	case report.Changes > 0:
+		outcome = "changed"
+	}
+	m.applies.WithLabelValues(outcome).Observe(time.Since(started).Seconds())
 }
 
 func (m *metrics) shares(shares []addressbook.Share) {

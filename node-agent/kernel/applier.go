@@ -16,12 +16,14 @@ import (
 // ResyncEvery is how long what we know of the kernel is believed without a look. The first Read after that looks at all.
 const ResyncEvery = 60 * time.Second
 
-// Applier changes the network namespace that it was opened in. Read and Apply are called in turn, by one goroutine.
+// Applier changes the network namespace that it was opened in. Read and Apply are called in turn, by one goroutine;
+// ApplyRoutes may be called between an Apply and the next Read.
 type Applier struct {
 	nl    *netlink.Handle
 	conn  *conn
 	watch *watcher
 	table table
+	last  *Actual
 	nft   firewall
 	// settings are the sysctls that were looked at since the last resync.
 	settings map[string]string

@@ -86,6 +86,7 @@ func (a *Applier) Read(ctx context.Context) (*Actual, error) {
 			return nil, fmt.Errorf("list neighbours of %s: %w", marks.VXLANDevice, err)
 		}
 	}
+	a.last = actual
 	return actual, nil
 }
 

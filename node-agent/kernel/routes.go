@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/node-agent/marks"
 	"github.com/causeway-net/causeway/node-agent/routeplan"
 )
 
@@ -17,50 +18,20 @@ import (
 func (a *Applier) makeRoutes(actual *Actual, plan routeplan.Plan, r *Report) {
 	good := map[v1alpha1.RouteCount]int32{}
 	tally := func(p routeplan.Route) { good[v1alpha1.RouteCount{Source: p.Source, Protocol: int32(p.Protocol)}]++ }
-
-	var (
-		b     batch
-		todo  []routeplan.Route
-		wants []route
-		known int
-	)
+	var missing additions
+	known := 0
 	for _, p := range plan.Routes {
-		have, there := a.table.routes[p.Dst]
-		if there {
+		if _, there := a.table.routes[p.Dst]; there {
 			known++
 		}
 		if planned(plan, p.NextHop.Device) && actual.links[p.NextHop.Device] == nil {
 			continue // reported once, with the link
 		}
-		want, err := a.wanted(actual, p)
-		switch {
-		case err != nil:
-			r.fail(err, "add route %s", p)
-		case there && have == want:
+		if a.compare(actual, p, &missing, r) {
 			tally(p)
-		default:
-			// Without a route of ours there, one of somebody else must not be replaced.
-			flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL
-			if there {
-				flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
-			}
-			b.route(unix.RTM_NEWROUTE, flags, p.Dst, want)
-			todo, wants = append(todo, p), append(wants, want)
 		}
 	}
-	for i, err := range a.conn.do(&b) {
-		p, want := todo[i], wants[i]
-		if errors.Is(err, unix.EEXIST) {
-			err = a.reconsider(p, want, err)
-		}
-		if err != nil {
-			r.fail(err, "add route %s", p)
-			continue
-		}
-		r.Changes++
-		a.table.routes[p.Dst] = want
-		tally(p)
-	}
+	a.add(&missing, r, tally)
 	if known < len(a.table.routes) || len(a.table.extra) > 0 {
 		a.removeRoutes(actual, plan, r)
 	}
@@ -77,6 +48,72 @@ func (a *Applier) makeRoutes(actual *Actual, plan routeplan.Plan, r *Report) {
 		}
 		return 1
 	})
+}
+
+// additions are routes to be added or replaced.
+type additions struct {
+	batch   batch
+	planned []routeplan.Route
+	wanted  []route
+}
+
+// compare reports whether the kernel shows a route as planned, and notes it for add where it does not.
+func (a *Applier) compare(actual *Actual, p routeplan.Route, missing *additions, r *Report) bool {
+	have, there := a.table.routes[p.Dst]
+	want, err := a.wanted(actual, p)
+	switch {
+	case err != nil:
+		r.fail(err, "add route %s", p)
+		return false
+	case there && have == want:
+		return true
+	}
+	// Without a route of ours there, one of somebody else must not be replaced.
+	flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL
+	if there {
+		flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
+	}
+	missing.batch.route(unix.RTM_NEWROUTE, flags, p.Dst, want)
+	missing.planned, missing.wanted = append(missing.planned, p), append(missing.wanted, want)
+	return false
+}
+
+// add adds and replaces routes, and calls done for each that the kernel has taken.
+func (a *Applier) add(missing *additions, r *Report, done func(routeplan.Route)) {
+	for i, err := range a.conn.do(&missing.batch) {
+		p, want := missing.planned[i], missing.wanted[i]
+		if errors.Is(err, unix.EEXIST) {
+			err = a.reconsider(p, want, err)
+		}
+		if err != nil {
+			r.fail(err, "add route %s", p)
+			continue
+		}
+		r.Changes++
+		a.table.routes[p.Dst] = want
+		done(p)
+	}
+}
+
+// ApplyRoutes brings single destinations of learned routes to what is planned for them, by what the last Read found. It
+// reports false, and has done nothing, where the kernel must be read first.
+func (a *Applier) ApplyRoutes(changes []routeplan.RouteChange) (Report, bool) {
+	var r Report
+	if !a.table.valid || a.last == nil {
+		return r, false
+	}
+	var missing additions
+	var gone []extraRoute
+	for _, c := range changes {
+		if !c.Gone {
+			a.compare(a.last, c.Route, &missing, &r)
+		} else if have, there := a.table.routes[c.Dst]; there && have.protocol == uint8(marks.BGPRouteProtocol) {
+			gone = append(gone, extraRoute{c.Dst, have})
+		}
+	}
+	a.add(&missing, &r, func(routeplan.Route) {})
+	a.remove(gone, &r)
+	return r, true
 }
 
 // wanted turns a planned route into what the kernel will show.
@@ -133,16 +170,19 @@ func (a *Applier) removeRoutes(actual *Actual, plan routeplan.Plan, r *Report) {
 			keep[int32(l.Attrs().Index)] = true
 		}
 	}
-	var (
-		b     batch
-		stale = a.table.extra
-	)
+	stale := a.table.extra
 	a.table.extra = nil
 	for dst, have := range a.table.routes {
 		if !inPlan(plan, dst) && !(have.more == "" && keep[have.hop.link]) {
 			stale = append(stale, extraRoute{dst, have})
 		}
 	}
+	a.remove(stale, r)
+}
+
+// remove removes routes.
+func (a *Applier) remove(stale []extraRoute, r *Report) {
+	var b batch
 	for _, s := range stale {
 		b.route(unix.RTM_DELROUTE, 0, s.dst, s.route)
 	}

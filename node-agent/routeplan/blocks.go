@@ -2,6 +2,7 @@ package routeplan
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -42,14 +43,15 @@ func (m *maker) ownBlocks() {
 	}
 }
 
-// remoteBlocks plans the ways to other nodes' blocks.
+// remoteBlocks plans the ways to other nodes' blocks, then adds what was learned.
 func (m *maker) remoteBlocks() {
 	for _, b := range m.blocks {
 		if b.Node == m.in.Node {
 			continue
 		}
-		if _, taken := m.routes[b.CIDR]; taken {
-			continue // a pod's, an own block, or an older block's; learned routes are still apart
+		_, learned := m.bgp[b.CIDR]
+		if _, taken := m.routes[b.CIDR]; taken || learned && m.byBGP[b.CIDR] {
+			continue // a pod's, an own block, or an older block's
 		}
 		if why := m.collides(b.CIDR); why != "" {
 			m.problem(Problem{Pool: b.Pool, Message: fmt.Sprintf("Block %s of node %s gets no route: it lies in %s.", b.CIDR, b.Node, why)})
@@ -60,15 +62,24 @@ func (m *maker) remoteBlocks() {
 			m.problem(Problem{Pool: b.Pool, Message: fmt.Sprintf("Block %s gets no route: its pool %s does not exist.", b.CIDR, b.Pool)})
 			continue
 		}
+		m.byBGP[b.CIDR] = m.byBGP[b.CIDR] || p.Sending == v1alpha1.EncapsulationNone
 		if r, ok := m.wayTo(b, p); ok {
 			m.routes[b.CIDR] = r
 		}
 	}
+	m.fixed = maps.Clone(m.routes)
 	for dst, r := range m.bgp {
-		if _, taken := m.routes[dst]; !taken && !m.exact[dst] {
+		if m.mayLearn(dst) {
 			m.routes[dst] = r
 		}
 	}
+}
+
+// mayLearn says whether a learned route to a destination is used: where nothing else leads there, or where it leads to a
+// block of a pool without encapsulation.
+func (m *maker) mayLearn(dst netip.Prefix) bool {
+	_, taken := m.fixed[dst]
+	return m.byBGP[dst] || !taken && !m.exact[dst]
 }
 
 // collides says what own network a destination would be a part of.
@@ -95,10 +106,7 @@ func (m *maker) wayTo(b Block, p Pool) (Route, bool) {
 	}
 	switch {
 	case p.Sending == v1alpha1.EncapsulationNone:
-		if learned, ok := m.bgp[b.CIDR]; ok {
-			return learned, true
-		}
-		if !near && !here.Address.IsValid() {
+		if _, learned := m.bgp[b.CIDR]; !learned && !near && !here.Address.IsValid() {
 			m.problem(Problem{Pool: p.Name, Encapsulation: p.Sending, Message: fmt.Sprintf(
 				"Pool %s sends %s packets as they are, but node %s has no %s address: give it one, or use VXLAN.", p.Name, family(b.CIDR.Addr()), m.in.Node, family(b.CIDR.Addr()))})
 		}

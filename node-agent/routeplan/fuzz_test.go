@@ -1,9 +1,11 @@
 package routeplan
 
 import (
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,6 +62,69 @@ func FuzzMake(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzIncremental changes what is learned, and compares the routes that are planned one at a time with a whole new plan.
+func FuzzIncremental(f *testing.F) {
+	for seed := range uint64(300) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		in := chaos(rand.New(rand.NewPCG(seed, 1)))
+		r := rand.New(rand.NewPCG(seed, 3))
+		before, after := map[netip.Prefix]LearnedRoute{}, map[netip.Prefix]LearnedRoute{}
+		add := func(dst netip.Prefix, l LearnedRoute) {
+			if !dst.IsValid() {
+				return
+			}
+			l.Prefix = dst.Masked()
+			if r.IntN(2) == 0 {
+				before[l.Prefix] = l
+			}
+			if r.IntN(2) == 0 {
+				after[l.Prefix] = LearnedRoute{l.Prefix, in.Learned[r.IntN(len(in.Learned))].NextHops}
+			}
+		}
+		for _, l := range in.Learned {
+			add(l.Prefix, l)
+			for _, b := range in.Blocks {
+				add(b.CIDR, l)
+			}
+			for _, p := range in.PeerRoutes {
+				add(netip.PrefixFrom(p.Peer, p.Peer.BitLen()), l)
+			}
+		}
+		in.Learned = slices.Collect(maps.Values(before))
+		plan, incremental := MakeIncremental(in)
+		routes := map[netip.Prefix]Route{}
+		for _, route := range plan.Routes {
+			routes[route.Dst] = route
+		}
+		for dst := range before {
+			if _, still := after[dst]; !still {
+				change(routes, incremental.Plan(LearnedRoute{Prefix: dst}))
+			}
+		}
+		for _, l := range after {
+			change(routes, incremental.Plan(l))
+		}
+		in.Learned = slices.Collect(maps.Values(after))
+		want := map[netip.Prefix]Route{}
+		for _, route := range Make(in).Routes {
+			want[route.Dst] = route
+		}
+		if !reflect.DeepEqual(routes, want) {
+			t.Fatalf("one at a time: %v\nat once: %v", routes, want)
+		}
+	})
+}
+
+func change(routes map[netip.Prefix]Route, c RouteChange) {
+	if c.Gone {
+		delete(routes, c.Dst)
+	} else {
+		routes[c.Dst] = c.Route
+	}
 }
 
 func shuffle(in Input, seed uint64) Input {

@@ -3,6 +3,7 @@ package routeplan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -17,8 +18,7 @@ func (m *maker) learned() {
 			m.exact[b.CIDR] = true
 		}
 	}
-	tunnelled := m.tunnelledPools()
-	resolved := map[netip.Addr]NextHop{}
+	m.tunnelled = m.tunnelledPools()
 	for _, l := range m.in.Learned {
 		if !l.Prefix.IsValid() {
 			continue
@@ -27,17 +27,20 @@ func (m *maker) learned() {
 		if _, twice := m.bgp[dst]; twice {
 			continue
 		}
-		if why := m.refuses(dst, tunnelled); why != "" {
+		if r, why := m.learn(dst, l.NextHops); why == "" {
+			m.bgp[dst] = r
+		} else {
 			m.refuse(dst, why)
-			continue
 		}
-		r, why := m.resolve(dst, l.NextHops, resolved)
-		if why != "" {
-			m.refuse(dst, why)
-			continue
-		}
-		m.bgp[dst] = r
 	}
+}
+
+// learn turns what was learned into a route, or says why it is refused.
+func (m *maker) learn(dst netip.Prefix, nextHops []netip.Addr) (Route, string) {
+	if why := m.refuses(dst); why != "" {
+		return Route{}, why
+	}
+	return m.resolve(dst, nextHops)
 }
 
 func (m *maker) refuse(dst netip.Prefix, why string) {
@@ -56,7 +59,7 @@ func (m *maker) tunnelledPools() []Pool {
 }
 
 // refuses says why a learned destination must not get into the kernel, or nothing.
-func (m *maker) refuses(dst netip.Prefix, tunnelled []Pool) string {
+func (m *maker) refuses(dst netip.Prefix) string {
 	a := dst.Addr()
 	if dst.Bits() == 0 {
 		if !m.in.AcceptDefault {
@@ -76,7 +79,7 @@ func (m *maker) refuses(dst netip.Prefix, tunnelled []Pool) string {
 	if m.exact[dst] {
 		return ""
 	}
-	for _, p := range tunnelled {
+	for _, p := range m.tunnelled {
 		if inside(dst, p.CIDR) && dst != p.CIDR {
 			return fmt.Sprintf("it lies in pool %s, whose blocks are reached by %s", p.Name, p.Sending)
 		}
@@ -84,16 +87,16 @@ func (m *maker) refuses(dst netip.Prefix, tunnelled []Pool) string {
 	return ""
 }
 
-func (m *maker) resolve(dst netip.Prefix, nextHops []netip.Addr, resolved map[netip.Addr]NextHop) (Route, string) {
+func (m *maker) resolve(dst netip.Prefix, nextHops []netip.Addr) (Route, string) {
 	r := Route{Dst: dst, Source: v1alpha1.RouteSourceBGP, Protocol: marks.BGPRouteProtocol}
 	var hops []NextHop
 	why := "it has no next hop"
 	for _, via := range nextHops {
 		via = via.Unmap()
-		hop, known := resolved[via]
+		hop, known := m.resolved[via]
 		if !known {
 			hop = m.onLink(via)
-			resolved[via] = hop
+			m.resolved[via] = hop
 		}
 		switch {
 		case !via.IsValid() || via.Is4() != dst.Addr().Is4():
@@ -151,6 +154,7 @@ func (m *maker) onLink(via netip.Addr) NextHop {
 
 // peerRoutes plans the ways to BGP peers that are not on the link. They come last: a pod's or a block's route wins.
 func (m *maker) peerRoutes() {
+	peers := map[netip.Prefix]Route{}
 	for _, p := range m.in.PeerRoutes {
 		peer, via := p.Peer.Unmap().WithZone(""), p.Via.Unmap()
 		if !peer.IsValid() || !via.IsValid() || peer.Is4() != via.Is4() {
@@ -159,10 +163,12 @@ func (m *maker) peerRoutes() {
 		dst := netip.PrefixFrom(peer, peer.BitLen())
 		hop := m.onLink(via)
 		own := slices.ContainsFunc(m.hidden, func(b netip.Prefix) bool { return inside(dst, b) })
-		if owner, taken := m.routes[dst]; own || hop.Device == "" || (taken && owner.Source != v1alpha1.RouteSourceBGP) || m.isOwn(peer) {
+		if _, taken := m.fixed[dst]; own || hop.Device == "" || taken || m.exact[dst] || m.isOwn(peer) {
 			m.refuse(dst, fmt.Sprintf("the peer can't be reached by %s", via))
 			continue
 		}
-		m.routes[dst] = Route{Dst: dst, Source: v1alpha1.RouteSourceBGP, Protocol: marks.BGPRouteProtocol, NextHop: hop}
+		peers[dst] = Route{Dst: dst, Source: v1alpha1.RouteSourceBGP, Protocol: marks.BGPRouteProtocol, NextHop: hop}
 	}
+	maps.Copy(m.routes, peers)
+	maps.Copy(m.fixed, peers)
 }

@@ -12,6 +12,12 @@ import (
 
 // Make plans a node.
 func Make(in Input) Plan {
+	p, _ := MakeIncremental(in)
+	return p
+}
+
+// MakeIncremental plans a node, and returns what plans later changes of learned routes.
+func MakeIncremental(in Input) (Plan, *Incremental) {
 	m := newMaker(in)
 	m.tunnels()
 	m.endpoints()
@@ -22,7 +28,7 @@ func Make(in Input) Plan {
 	m.sysctls()
 	m.firewall()
 	m.mtus()
-	return m.finish()
+	return m.finish(), newIncremental(m)
 }
 
 // maker holds what the steps share. A destination belongs to the first step that takes it.
@@ -37,7 +43,11 @@ type maker struct {
 	routes      map[netip.Prefix]Route
 	hidden      []netip.Prefix // own blocks
 	bgp         map[netip.Prefix]Route
-	exact       map[netip.Prefix]bool // others' blocks: what they are reached by is their pool's affair
+	exact       map[netip.Prefix]bool  // others' blocks: what they are reached by is their pool's affair
+	byBGP       map[netip.Prefix]bool  // those of them that a learned route may lead to
+	fixed       map[netip.Prefix]Route // routes without what was learned
+	tunnelled   []Pool
+	resolved    map[netip.Addr]NextHop
 	problems    map[Problem]bool
 	refused     map[netip.Prefix]string
 	neighbours  map[Neighbour]bool
@@ -53,7 +63,8 @@ func newMaker(in Input) *maker {
 	}
 	m := &maker{
 		in: in, pools: map[string]Pool{}, vteps: map[vtepKey]netip.Addr{}, routes: map[netip.Prefix]Route{},
-		bgp: map[netip.Prefix]Route{}, exact: map[netip.Prefix]bool{}, problems: map[Problem]bool{},
+		bgp: map[netip.Prefix]Route{}, exact: map[netip.Prefix]bool{}, byBGP: map[netip.Prefix]bool{},
+		resolved: map[netip.Addr]NextHop{}, problems: map[Problem]bool{},
 		refused: map[netip.Prefix]string{}, neighbours: map[Neighbour]bool{}, fdb: map[string]netip.Addr{},
 	}
 	for _, p := range in.Pools {

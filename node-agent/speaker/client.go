@@ -62,6 +62,9 @@ func (c *Client) Adopt(routes []bgpplan.LearnedRoute) { c.learned.adopt(routes) 
 // Routes returns what has been learned.
 func (c *Client) Routes() Snapshot { return c.learned.snapshot() }
 
+// Changes returns the routes that may have changed since the last call of Changes or Routes. Those without next hops are gone.
+func (c *Client) Changes() []bgpplan.LearnedRoute { return c.learned.changes() }
+
 // Status returns the state of the sessions, and what the last plan failed in.
 func (c *Client) Status() (Status, []Failure) {
 	c.mu.Lock()

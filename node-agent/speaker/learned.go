@@ -27,16 +27,17 @@ type learned struct {
 	fresh  map[netip.Prefix][]Hop
 	stale  map[netip.Prefix][]Hop
 	shared map[string][]netip.Addr
-	// touched are the prefixes that may differ from the last snapshot.
-	touched map[netip.Prefix]struct{}
-	version uint64
-	known   bool
-	last    Snapshot
+	// touched are the prefixes that may differ from the last snapshot, pending those that may differ from what was last
+	// taken, by snapshot or changes.
+	touched, pending map[netip.Prefix]struct{}
+	version          uint64
+	known            bool
+	last             Snapshot
 }
 
 func newLearned() *learned {
 	return &learned{fresh: map[netip.Prefix][]Hop{}, stale: map[netip.Prefix][]Hop{}, shared: map[string][]netip.Addr{},
-		touched: map[netip.Prefix]struct{}{}}
+		touched: map[netip.Prefix]struct{}{}, pending: map[netip.Prefix]struct{}{}}
 }
 
 // adopt takes routes that the kernel has from an earlier agent as stale ones of no known peer.
@@ -52,7 +53,7 @@ func (l *learned) adopt(routes []bgpplan.LearnedRoute) {
 			hops = append(hops, Hop{NextHop: nh})
 		}
 		l.stale[r.Prefix] = hops
-		l.touched[r.Prefix] = struct{}{}
+		l.touch(r.Prefix)
 	}
 	l.version++
 }
@@ -90,7 +91,7 @@ func (l *learned) change(changes []RouteChange) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range changes {
-		l.touched[c.Prefix] = struct{}{}
+		l.touch(c.Prefix)
 		if len(c.Hops) == 0 {
 			delete(l.fresh, c.Prefix)
 		} else {
@@ -107,7 +108,7 @@ func (l *learned) release(awaited func(peer netip.Addr) bool) (dropped bool) {
 	for p, hops := range l.stale {
 		if !slices.ContainsFunc(hops, func(h Hop) bool { return awaited(h.Peer) }) {
 			delete(l.stale, p)
-			l.touched[p] = struct{}{}
+			l.touch(p)
 			dropped = true
 		}
 	}
@@ -117,15 +118,45 @@ func (l *learned) release(awaited func(peer netip.Addr) bool) (dropped bool) {
 	return dropped
 }
 
+func (l *learned) touch(p netip.Prefix) {
+	l.touched[p], l.pending[p] = struct{}{}, struct{}{}
+}
+
+// changes returns what may have changed since the last call of changes or snapshot. A route without next hops is gone.
+func (l *learned) changes() []bgpplan.LearnedRoute {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]bgpplan.LearnedRoute, 0, len(l.pending))
+	for p := range l.pending {
+		r, _ := l.route(p)
+		out = append(out, r)
+	}
+	l.pending = map[netip.Prefix]struct{}{}
+	return out
+}
+
+// route returns what is known of a prefix.
+func (l *learned) route(p netip.Prefix) (bgpplan.LearnedRoute, bool) {
+	hops, ok := l.fresh[p]
+	if !ok {
+		hops, ok = l.stale[p]
+	}
+	if !ok {
+		return bgpplan.LearnedRoute{Prefix: p}, false
+	}
+	return bgpplan.LearnedRoute{Prefix: p, NextHops: l.nextHops(hops)}, true
+}
+
 // snapshot returns what there is: the last one, with what has changed merged in.
 func (l *learned) snapshot() Snapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.pending = map[netip.Prefix]struct{}{}
 	if l.last.Version == l.version && l.last.Known == l.known {
 		return l.last
 	}
 	touched := slices.SortedFunc(maps.Keys(l.touched), comparePrefix)
-	clear(l.touched)
+	l.touched = map[netip.Prefix]struct{}{}
 	routes := make([]bgpplan.LearnedRoute, 0, len(l.last.Routes)+len(touched))
 	old := l.last.Routes
 	for _, p := range touched {
@@ -135,12 +166,8 @@ func (l *learned) snapshot() Snapshot {
 			i++
 		}
 		old = old[i:]
-		hops, ok := l.fresh[p]
-		if !ok {
-			hops, ok = l.stale[p]
-		}
-		if ok {
-			routes = append(routes, bgpplan.LearnedRoute{Prefix: p, NextHops: l.nextHops(hops)})
+		if r, ok := l.route(p); ok {
+			routes = append(routes, r)
 		}
 	}
 	routes = append(routes, old...)

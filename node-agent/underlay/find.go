@@ -156,20 +156,23 @@ func Fabric() ([]routeplan.FabricRoute, error) {
 	return fabric, nil
 }
 
+// foreignRoutes keeps one route at a time: there may be 100,000 of ours among them.
 func foreignRoutes(family int) ([]netlink.Route, error) {
+	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
 	routes, err := whole(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
+		var foreign []netlink.Route
+		err := netlink.RouteListFilteredIter(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE, func(r netlink.Route) bool {
+			if r.Protocol != marks.RouteProtocol && r.Protocol != marks.BGPRouteProtocol {
+				foreign = append(foreign, r)
+			}
+			return true
+		})
+		return foreign, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	foreign := routes[:0]
-	for _, r := range routes {
-		if r.Protocol != marks.RouteProtocol && r.Protocol != marks.BGPRouteProtocol {
-			foreign = append(foreign, r)
-		}
-	}
-	return foreign, nil
+	return routes, nil
 }
 
 func destination(r netlink.Route) (netip.Prefix, bool) {

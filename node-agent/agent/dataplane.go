@@ -37,7 +37,7 @@ type dataplane struct {
 	wake    chan struct{}
 	learned chan struct{}          // learned routes have changed, and nothing else
 	single  *routeplan.Incremental // of the last whole plan that the kernel showed
-	mtus    map[string]int // the most that each running pod's interface was told to have
+	mtus    map[string]int         // the most that each running pod's interface was told to have
 	failing string
 
 	at           [2]netip.Addr // the node's addresses at the last turn

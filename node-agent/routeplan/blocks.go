@@ -67,7 +67,9 @@ func (m *maker) remoteBlocks() {
 			m.routes[b.CIDR] = r
 		}
 	}
-	m.fixed = maps.Clone(m.routes)
+	m.fixed = m.routes
+	m.routes = make(map[netip.Prefix]Route, len(m.fixed)+len(m.bgp))
+	maps.Copy(m.routes, m.fixed)
 	for dst, r := range m.bgp {
 		if m.mayLearn(dst) {
 			m.routes[dst] = r

@@ -63,7 +63,7 @@ func newMaker(in Input) *maker {
 	}
 	m := &maker{
 		in: in, pools: map[string]Pool{}, vteps: map[vtepKey]netip.Addr{}, routes: map[netip.Prefix]Route{},
-		bgp: map[netip.Prefix]Route{}, exact: map[netip.Prefix]bool{}, byBGP: map[netip.Prefix]bool{},
+		bgp: make(map[netip.Prefix]Route, len(in.Learned)), exact: map[netip.Prefix]bool{}, byBGP: map[netip.Prefix]bool{},
 		resolved: map[netip.Addr]NextHop{}, problems: map[Problem]bool{},
 		refused: map[netip.Prefix]string{}, neighbours: map[Neighbour]bool{}, fdb: map[string]netip.Addr{},
 	}
@@ -91,6 +91,7 @@ func newMaker(in Input) *maker {
 
 func (m *maker) finish() Plan {
 	p := &m.plan
+	p.Routes = make([]Route, 0, len(m.routes))
 	for _, r := range m.routes {
 		p.Routes = append(p.Routes, r)
 	}

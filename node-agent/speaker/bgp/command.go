@@ -25,7 +25,7 @@ func NewCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
-			debug.SetGCPercent(50)
+			debug.SetGCPercent(75)
 			log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 			restarting := markRun(socket + ".ran")
 			return Serve(ctx, NewEngine(log, restarting), socket)

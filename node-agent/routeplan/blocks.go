@@ -30,6 +30,15 @@ func (m *maker) endpoints() {
 	}
 }
 
+// gateway plans a way to the pods' IPv4 gateway where there is none: proxy ARP answers only for addresses to which some
+// other link leads (arp(7), proxy_arp), and a node may have lost its default route.
+func (m *maker) gateway() {
+	if m.in.NoWayToGateway {
+		dst := netip.PrefixFrom(marks.GatewayV4, 32)
+		m.routes[dst] = Route{Dst: dst, Source: v1alpha1.RouteSourceEndpoint, Protocol: marks.RouteProtocol, NextHop: NextHop{Device: "lo"}}
+	}
+}
+
 // ownBlocks plans the aggregates that drop what no pod has, so that it does not leave by the default route.
 func (m *maker) ownBlocks() {
 	for _, b := range m.blocks {

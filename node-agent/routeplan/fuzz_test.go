@@ -171,7 +171,7 @@ func chaos(r *rand.Rand) Input {
 		return Underlay{Address: address(), Subnet: p, Interface: name(), MTU: r.IntN(2000), RPFilter: r.IntN(3), AcceptRA: r.IntN(3)}
 	}
 	in := Input{
-		Node: "a", V4: place(), V6: place(), RPFilterAll: r.IntN(3), AcceptDefault: r.IntN(2) == 0,
+		Node: "a", V4: place(), V6: place(), RPFilterAll: r.IntN(3), AcceptDefault: r.IntN(2) == 0, NoWayToGateway: r.IntN(4) == 0,
 		Capabilities: Capabilities{r.IntN(3) > 0, r.IntN(3) > 0, r.IntN(3) > 0}, NodeAddresses: addresses(),
 	}
 	if r.IntN(2) == 0 {

@@ -18,6 +18,8 @@ type Input struct {
 	V4, V6 Underlay
 	// Fabric are the routes of others in the main table: by them, next hops that are not on a link are resolved.
 	Fabric []FabricRoute
+	// NoWayToGateway says that no route of somebody else, such as a default route, leads to the pods' IPv4 gateway.
+	NoWayToGateway bool
 	// RPFilterAll is net.ipv4.conf.all.rp_filter as found.
 	RPFilterAll  int
 	Capabilities Capabilities

@@ -21,6 +21,7 @@ func MakeIncremental(in Input) (Plan, *Incremental) {
 	m := newMaker(in)
 	m.tunnels()
 	m.endpoints()
+	m.gateway()
 	m.ownBlocks()
 	m.learned()
 	m.remoteBlocks()

@@ -222,6 +222,18 @@ func TestLearned(t *testing.T) {
 	}
 }
 
+func TestGatewayIsReachedWithoutADefaultRoute(t *testing.T) {
+	in := cluster(none, "")
+	const route = "169.254.1.1 dev lo proto 202 scope link"
+	if p := Make(in); strings.Contains(p.String(), route) {
+		t.Errorf("the route is not needed:\n%s", p)
+	}
+	in.NoWayToGateway = true
+	if p := Make(in); !strings.Contains(p.String(), route) {
+		t.Errorf("%s is missing:\n%s", route, p)
+	}
+}
+
 func TestMTU(t *testing.T) {
 	for _, c := range []struct {
 		spec, sending v1alpha1.Encapsulation

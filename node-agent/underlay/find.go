@@ -25,10 +25,14 @@ type Place struct {
 	V4, V6 routeplan.Underlay
 	// RPFilterAll is net.ipv4.conf.all.rp_filter.
 	RPFilterAll int
+	// NoWayToGateway says that no route of somebody else leads to the pods' IPv4 gateway.
+	NoWayToGateway bool
 }
 
 // Fill copies the place into a plan's input.
-func (p Place) Fill(in *routeplan.Input) { in.V4, in.V6, in.RPFilterAll = p.V4, p.V6, p.RPFilterAll }
+func (p Place) Fill(in *routeplan.Input) {
+	in.V4, in.V6, in.RPFilterAll, in.NoWayToGateway = p.V4, p.V6, p.RPFilterAll, p.NoWayToGateway
+}
 
 // ErrNoAddress says that the node has no usable address.
 var ErrNoAddress = errors.New("no interface has an InternalIP of the Node, and no interface with a default route has a global address; give one an address")
@@ -57,6 +61,7 @@ func Find(nodeAddresses []netip.Addr) (Place, error) {
 		return Place{}, ErrNoAddress
 	}
 	p.RPFilterAll = setting("ipv4/conf/all/rp_filter")
+	p.NoWayToGateway = noWayTo(marks.GatewayV4)
 	if p.V4.Interface != "" {
 		p.V4.RPFilter = setting("ipv4/conf/" + p.V4.Interface + "/rp_filter")
 	}
@@ -64,6 +69,15 @@ func Find(nodeAddresses []netip.Addr) (Place, error) {
 		p.V6.AcceptRA = setting("ipv6/conf/" + p.V6.Interface + "/accept_ra")
 	}
 	return p, nil
+}
+
+// noWayTo says whether no route of somebody else leads to an address. A default route behind one of ours does not show.
+func noWayTo(a netip.Addr) bool {
+	routes, err := netlink.RouteGetWithOptions(a.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
+	if err != nil {
+		return errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH)
+	}
+	return len(routes) > 0 && routes[0].Protocol == marks.RouteProtocol
 }
 
 func find(family int, nodeAddresses []netip.Addr, links map[int]netlink.Link) (routeplan.Underlay, error) {

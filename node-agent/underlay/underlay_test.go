@@ -72,6 +72,27 @@ func TestFind(t *testing.T) {
 	}
 }
 
+func TestFindWayToGateway(t *testing.T) {
+	enter(t, nic...)
+	node := []netip.Addr{netip.MustParseAddr("172.16.0.1")}
+	for _, c := range []struct {
+		do   string
+		none bool
+	}{
+		{"ip link show lo", false},
+		{"ip route del default", true},
+		{"ip route add 169.254.1.1 dev lo proto 202", true},
+		{"ip route del 169.254.1.1", true},
+		{"ip route add 169.254.0.0/16 dev eth0", false},
+	} {
+		run(t, c.do)
+		p, err := Find(node)
+		if err != nil || p.NoWayToGateway != c.none {
+			t.Errorf("after %q: %+v, %v", c.do, p, err)
+		}
+	}
+}
+
 func TestFindNothing(t *testing.T) {
 	enter(t, "ip link set lo up")
 	if _, err := Find([]netip.Addr{netip.MustParseAddr("192.168.0.1")}); !errors.Is(err, ErrNoAddress) {

@@ -89,6 +89,19 @@ func TestThingsDeletedByHandComeBack(t *testing.T) {
 		})
 	}
 
+	t.Run("default route", func(t *testing.T) {
+		stop := traffic(t, untouched[0], untouched[1])
+		near := startPod(t, l, 0, "default/near")
+		run("ip", "route", "del", "default")
+		if out, err := near.Run(ctx, "ip", "neigh", "flush", "dev", "eth0"); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		// Without a way to 169.254.1.1 the kernel answers no ARP for it.
+		l.Eventually(t, settle, "pods of the node reach each other", func() error { return lab.Ping(ctx, near, pods[0].V4()) })
+		run("sh", "-c", "ip route add default via "+n.V4.String()[:strings.LastIndex(n.V4.String(), ".")]+".1")
+		matrix(t, l, pods)
+		stop("default route")
+	})
 	t.Run("WorkloadEndpoint", func(t *testing.T) {
 		stop := traffic(t, pods[0], pods[2])
 		if err := l.Client.Delete(ctx, own); err != nil {

@@ -70,6 +70,13 @@ func (b *bench) far(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, mode := range []v1alpha1.Encapsulation{v1alpha1.EncapsulationNone, v1alpha1.EncapsulationVXLAN} {
+		took, err := b.moved(ctx, mode)
+		if err != nil {
+			return err
+		}
+		b.table = append(b.table, row{what: fmt.Sprintf("%d blocks change to %s: event to last route", b.blocks, mode), ours: milliseconds(took), target: "< 1 s"})
+	}
 	after, err := residentMB(agent)
 	if err != nil {
 		return err
@@ -114,11 +121,13 @@ func (b *bench) idleAgent(ctx context.Context, agent int) error {
 
 func (b *bench) farObjects() (blocks []*v1alpha1.IPBlock, networks []*v1alpha1.NodeNetwork) {
 	subnet := netip.PrefixFrom(b.node.V4, 24).Masked()
-	network, address := netip.MustParsePrefix(farCIDR).Addr(), netip.MustParseAddr("192.168.0.10")
+	network, address := netip.MustParsePrefix(farCIDR).Addr(), subnet.Addr().Next() // the first is the router's
 	for i := range b.blocks {
 		node := fmt.Sprintf("far%d", i/blocksOfANode)
 		if i%blocksOfANode == 0 {
-			address = address.Next()
+			if address = address.Next(); address == b.node.V4 {
+				address = address.Next()
+			}
 			networks = append(networks, &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: node}, Status: v1alpha1.NodeNetworkStatus{
 				Addresses: []v1alpha1.NodeAddress{{Address: address.String(), Subnet: subnet.String(), Interface: "eth0"}}, MTU: 1500,
 			}})
@@ -137,19 +146,9 @@ func (b *bench) farObjects() (blocks []*v1alpha1.IPBlock, networks []*v1alpha1.N
 
 // routed creates the blocks and returns the time until the node routes them all. A frozen agent sees them all at once.
 func (b *bench) routed(ctx context.Context, agent int, blocks []*v1alpha1.IPBlock, frozen bool) (time.Duration, error) {
-	watcher := b.node.Command(ctx, b.self, insideVerb, "routes", fmt.Sprintf("%s=%d", farCIDR, len(blocks)))
-	out, in := io.Pipe()
-	var failure strings.Builder
-	watcher.Stdout, watcher.Stderr = in, &failure
-	if err := watcher.Start(); err != nil {
+	routed, err := b.awaitRoutes(ctx, len(blocks))
+	if err != nil {
 		return 0, err
-	}
-	go func() {
-		_ = in.CloseWithError(watcher.Wait()) // The reader gets the error.
-	}()
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() { // "listening"
-		return 0, fmt.Errorf("watch the node's routes: %w: %s", lines.Err(), failure.String())
 	}
 	events, err := b.Client.Watch(ctx, &v1alpha1.IPBlockList{})
 	if err != nil {
@@ -193,14 +192,67 @@ func (b *bench) routed(ctx context.Context, agent int, blocks []*v1alpha1.IPBloc
 	if err != nil {
 		return 0, err
 	}
-	if !lines.Scan() {
-		return 0, fmt.Errorf("watch the node's routes: %w: %s", lines.Err(), failure.String())
-	}
-	at, err := strconv.ParseInt(lines.Text(), 10, 64)
+	at, err := routed()
 	if err != nil {
 		return 0, err
 	}
-	return time.Unix(0, at).Sub(last), nil
+	return at.Sub(last), nil
+}
+
+// awaitRoutes listens to the node's kernel. The returned function waits until so many routes of farCIDR have been added or
+// replaced, and says when.
+func (b *bench) awaitRoutes(ctx context.Context, count int) (func() (time.Time, error), error) {
+	watcher := b.node.Command(ctx, b.self, insideVerb, "routes", fmt.Sprintf("%s=%d", farCIDR, count))
+	out, in := io.Pipe()
+	var failure strings.Builder
+	watcher.Stdout, watcher.Stderr = in, &failure
+	if err := watcher.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		_ = in.CloseWithError(watcher.Wait()) // The reader gets the error.
+	}()
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() { // "listening"
+		return nil, fmt.Errorf("watch the node's routes: %w: %s", lines.Err(), failure.String())
+	}
+	return func() (time.Time, error) {
+		if !lines.Scan() {
+			return time.Time{}, fmt.Errorf("watch the node's routes: %w: %s", lines.Err(), failure.String())
+		}
+		at, err := strconv.ParseInt(lines.Text(), 10, 64)
+		return time.Unix(0, at), err
+	}, nil
+}
+
+// moved changes what nodes send the pool with, as the controller does in a change of mode, and returns the time from the
+// watch event until the last route is replaced.
+func (b *bench) moved(ctx context.Context, mode v1alpha1.Encapsulation) (time.Duration, error) {
+	routed, err := b.awaitRoutes(ctx, b.blocks)
+	if err != nil {
+		return 0, err
+	}
+	events, err := b.Client.Watch(ctx, &v1alpha1.IPPoolList{})
+	if err != nil {
+		return 0, fmt.Errorf("watch the pools: %w", err)
+	}
+	defer events.Stop()
+	var pool v1alpha1.IPPool
+	if err := b.Object(ctx, farPool, &pool); err != nil {
+		return 0, err
+	}
+	pool.Status.Encapsulation = mode
+	if err := b.Client.Status().Update(ctx, &pool); err != nil {
+		return 0, fmt.Errorf("change the mode of IPPool %s: %w", farPool, err)
+	}
+	for e := range events.ResultChan() {
+		if seen, ok := e.Object.(*v1alpha1.IPPool); ok && seen.Name == farPool && seen.Status.Encapsulation == mode {
+			break
+		}
+	}
+	begin := time.Now()
+	at, err := routed()
+	return at.Sub(begin), err
 }
 
 // unroute deletes the blocks and waits until the node has no route to them.

@@ -172,8 +172,10 @@ func (b *bgp) gather(ctx context.Context) (bgpplan.Input, error) {
 	if err := b.gatherPasswords(ctx, &in); err != nil {
 		return in, err
 	}
-	if in.Links, err = links(); err != nil {
-		return in, err
+	if len(in.Filters) > 0 { // only their rules by interface need the links
+		if in.Links, err = links(); err != nil {
+			return in, err
+		}
 	}
 	if node := b.agent.ownNode(ctx); node != nil {
 		in.Draining = node.Spec.Unschedulable && len(b.agent.book.Endpoints()) == 0

@@ -25,7 +25,8 @@ const (
 	kernelSettle = 100 * time.Millisecond
 	inspectEvery = time.Second
 	failureRetry = time.Second
-	// The whole plan, with its counts and refusals, follows changes of learned routes after a quiet moment, but in time.
+	// A whole turn, with its counts and refusals, follows new pods and changed learned routes after a quiet moment, but in
+	// time: what they need is in the kernel already.
 	wholeQuiet  = time.Second
 	wholeWithin = 10 * time.Second
 )
@@ -71,13 +72,19 @@ func (d *dataplane) wakeLearned() {
 // run turns until the context ends: at API events, at kernel events that somebody else caused, and slowly by itself.
 func (d *dataplane) run(ctx context.Context) error {
 	defer d.applier.Close() //nolint:errcheck // nothing to lose
-	events := d.applier.Watch(ctx)
+	events, pods := d.applier.Watch(ctx)
 	resync := time.NewTicker(d.agent.options.Resync)
 	defer resync.Stop()
 	inspect := time.NewTimer(0)
 	defer inspect.Stop()
 	var retry, whole <-chan time.Time
-	var owed time.Time // since when a whole plan is owed
+	var owed time.Time // since when a whole turn is owed
+	owe := func() {
+		if owed.IsZero() {
+			owed = time.Now()
+		}
+		whole = time.After(min(wholeQuiet, wholeWithin-time.Since(owed)))
+	}
 	for {
 		settle := apiSettle
 		select {
@@ -88,12 +95,12 @@ func (d *dataplane) run(ctx context.Context) error {
 		case <-whole:
 		case <-d.learned:
 			if d.learn() {
-				if owed.IsZero() {
-					owed = time.Now()
-				}
-				whole = time.After(min(wholeQuiet, wholeWithin-time.Since(owed)))
+				owe()
 				continue
 			}
+		case <-pods:
+			owe()
+			continue
 		case _, open := <-events:
 			if !open {
 				return nil
@@ -215,7 +222,7 @@ func (d *dataplane) gather(ctx context.Context, actual *kernel.Actual) ([]v1alph
 	if err != nil {
 		return nil, routeplan.Input{}, fmt.Errorf("list NodeNetworks: %w", err)
 	}
-	place, err := underlay.Find(internalAddresses(d.agent.ownNode(ctx)))
+	place, err := underlay.Find(actual.Links(), internalAddresses(d.agent.ownNode(ctx)))
 	if err != nil {
 		return nil, routeplan.Input{}, err
 	}
@@ -235,7 +242,7 @@ func (d *dataplane) gather(ctx context.Context, actual *kernel.Actual) ([]v1alph
 	}
 	in.Learned, in.PeerRoutes = d.agent.bgp.learned(), d.agent.getPeerRoutes()
 	if !d.agent.bgp.silent.Load() {
-		if in.Fabric, err = underlay.Fabric(); err != nil {
+		if in.Fabric, err = underlay.Fabric(actual.Links()); err != nil {
 			return nil, routeplan.Input{}, err
 		}
 	}

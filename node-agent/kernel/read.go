@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -41,6 +42,9 @@ func (a *Actual) Tunnels() []string {
 	}
 	return names
 }
+
+// Links returns all links, for package underlay.
+func (a *Actual) Links() []netlink.Link { return slices.Collect(maps.Values(a.links)) }
 
 // owned says whether a tunnel link is ours. tunl0 belongs to the kernel; it is ours while it has our alias.
 func owned(l netlink.Link) bool {

@@ -49,12 +49,15 @@ type watcher struct {
 	vxlan   atomic.Int32
 	running atomic.Bool
 	wake    chan struct{}
+	pods    chan struct{}
+	// hostEnds are the links of pods, by index.
+	hostEnds map[int32]bool
 	// up are the links that were up when last heard of. A new link is down before it is up, which flushes nothing.
 	up map[int32]bool
 }
 
 func newWatcher(c *conn) (*watcher, error) {
-	w := &watcher{own: c.pid, wake: make(chan struct{}, 1), up: map[int32]bool{}}
+	w := &watcher{own: c.pid, wake: make(chan struct{}, 1), pods: make(chan struct{}, 1), hostEnds: map[int32]bool{}, up: map[int32]bool{}}
 	var err error
 	w.route, err = subscribe(unix.NETLINK_ROUTE, 16<<20, unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR,
 		unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
@@ -89,9 +92,10 @@ func subscribe(protocol, buffer int, groups ...int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "netlink"), nil
 }
 
-// Watch starts to listen. The channel gets a value whenever something of ours, or of the underlay, was changed by
-// somebody else; several changes may become one value. The channel is closed when ctx ends. Watch is called once.
-func (a *Applier) Watch(ctx context.Context) <-chan struct{} {
+// Watch starts to listen. The first channel gets a value whenever something of ours, or of the underlay, was changed by
+// somebody else; the second when a pod's link comes with its address and routes, which whoever wires pods knows of.
+// Several changes may become one value. The first channel is closed when ctx ends. Watch is called once.
+func (a *Applier) Watch(ctx context.Context) (changes, pods <-chan struct{}) {
 	w := a.watch
 	w.running.Store(true)
 	var readers sync.WaitGroup
@@ -106,7 +110,7 @@ func (a *Applier) Watch(ctx context.Context) <-chan struct{} {
 		readers.Wait()
 		close(w.wake)
 	}()
-	return w.wake
+	return w.wake, w.pods
 }
 
 func (w *watcher) close() {
@@ -116,9 +120,12 @@ func (w *watcher) close() {
 	}
 }
 
-func (w *watcher) signal() {
+func (w *watcher) signal()     { signal(w.wake) }
+func (w *watcher) signalPods() { signal(w.pods) }
+
+func signal(c chan<- struct{}) {
 	select {
-	case w.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -149,7 +156,11 @@ func (w *watcher) routeMessage(h header, body []byte) error {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		w.linkEvent(h, body)
 	case unix.RTM_NEWADDR:
-		w.signal()
+		if len(body) >= 8 && w.hostEnds[int32(order.Uint32(body[4:]))] {
+			w.signalPods()
+		} else {
+			w.signal()
+		}
 	case unix.RTM_DELADDR:
 		// The kernel flushes IPv4 routes that an address carried, without a word.
 		w.news.mu.Lock()
@@ -185,7 +196,11 @@ func (w *watcher) routeEvent(h header, body []byte) {
 		w.news.lost = true
 	}
 	w.news.mu.Unlock()
-	w.signal()
+	if mine && !e.deleted && dst.IsSingleIP() && r.more == "" && w.hostEnds[r.hop.link] {
+		w.signalPods()
+	} else {
+		w.signal()
+	}
 }
 
 // signalFabric wakes the loop for others' routes with a gateway: next hops of learned routes may be resolved by them.
@@ -214,9 +229,14 @@ func (w *watcher) linkEvent(h header, body []byte) {
 	if h.kind == unix.RTM_NEWLINK && !gone {
 		for kind, value := range attributes(body[unix.SizeofIfInfomsg:]) {
 			if kind == unix.IFLA_IFNAME && strings.HasPrefix(string(value), marks.HostInterfacePrefix) {
-				return // a pod's link comes; who makes it knows
+				w.hostEnds[index] = true
+				w.signalPods()
+				return
 			}
 		}
+	}
+	if h.kind == unix.RTM_DELLINK {
+		delete(w.hostEnds, index)
 	}
 	w.signal()
 }

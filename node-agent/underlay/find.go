@@ -37,13 +37,9 @@ func (p Place) Fill(in *routeplan.Input) {
 // ErrNoAddress says that the node has no usable address.
 var ErrNoAddress = errors.New("no interface has an InternalIP of the Node, and no interface with a default route has a global address; give one an address")
 
-// Find looks, for each family, for the link that has one of the node's addresses; failing that, it takes the first
-// global address of the link with the default route.
-func Find(nodeAddresses []netip.Addr) (Place, error) {
-	links, err := whole(netlink.LinkList)
-	if err != nil {
-		return Place{}, fmt.Errorf("list links: %w", err)
-	}
+// Find looks, among all links of the node, for the one that has one of the node's addresses, for each family; failing
+// that, it takes the first global address of the link with the default route.
+func Find(links []netlink.Link, nodeAddresses []netip.Addr) (Place, error) {
 	byIndex := map[int]netlink.Link{}
 	for _, l := range links {
 		if !isOwnDevice(l.Attrs().Name) {
@@ -51,6 +47,7 @@ func Find(nodeAddresses []netip.Addr) (Place, error) {
 		}
 	}
 	var p Place
+	var err error
 	if p.V4, err = find(netlink.FAMILY_V4, nodeAddresses, byIndex); err != nil {
 		return Place{}, err
 	}
@@ -140,12 +137,8 @@ func defaultLink(family int) (int, error) {
 }
 
 // Fabric returns the unicast routes of the main table that are not ours, by which a plan resolves next hops. It is only
-// needed where BGP learns routes.
-func Fabric() ([]routeplan.FabricRoute, error) {
-	links, err := whole(netlink.LinkList)
-	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
-	}
+// needed where BGP learns routes. links are all links of the node.
+func Fabric(links []netlink.Link) ([]routeplan.FabricRoute, error) {
 	names := map[int]string{}
 	for _, l := range links {
 		names[l.Attrs().Index] = l.Attrs().Name

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/node-agent/routeplan"
@@ -47,6 +48,15 @@ var nic = []string{
 	"ip route add 10.9.0.0/16 via 172.16.0.3", "ip route add 10.8.0.0/16 via 172.16.0.3 proto 203",
 }
 
+func links(t *testing.T) []netlink.Link {
+	t.Helper()
+	all, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 func TestFind(t *testing.T) {
 	enter(t, nic...)
 	for _, c := range []struct {
@@ -62,7 +72,7 @@ func TestFind(t *testing.T) {
 		{"no such address: the default route's", "203.0.113.1", "192.168.0.1", "fd01::1", "192.168.0.0/24", "eth0", 9000},
 		{"IPv6 only", "fd01::1", "192.168.0.1", "fd01::1", "192.168.0.0/24", "eth0", 9000},
 	} {
-		p, err := Find([]netip.Addr{netip.MustParseAddr(c.node)})
+		p, err := Find(links(t), []netip.Addr{netip.MustParseAddr(c.node)})
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -86,7 +96,7 @@ func TestFindWayToGateway(t *testing.T) {
 		{"ip route add 169.254.0.0/16 dev eth0", false},
 	} {
 		run(t, c.do)
-		p, err := Find(node)
+		p, err := Find(links(t), node)
 		if err != nil || p.NoWayToGateway != c.none {
 			t.Errorf("after %q: %+v, %v", c.do, p, err)
 		}
@@ -95,14 +105,14 @@ func TestFindWayToGateway(t *testing.T) {
 
 func TestFindNothing(t *testing.T) {
 	enter(t, "ip link set lo up")
-	if _, err := Find([]netip.Addr{netip.MustParseAddr("192.168.0.1")}); !errors.Is(err, ErrNoAddress) {
+	if _, err := Find(links(t), []netip.Addr{netip.MustParseAddr("192.168.0.1")}); !errors.Is(err, ErrNoAddress) {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestFabric(t *testing.T) {
 	enter(t, nic...)
-	fabric, err := Fabric()
+	fabric, err := Fabric(links(t))
 	if err != nil {
 		t.Fatal(err)
 	}

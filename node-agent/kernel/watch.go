@@ -67,8 +67,15 @@ func newWatcher(c *conn) (*watcher, error) {
 	// A kernel without nf_tables has no such group; the slow resync sees the module appear.
 	w.nft, _ = subscribe(unix.NETLINK_NETFILTER, 1<<20, unix.NFNLGRP_NFTABLES)
 	err = c.dump(unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), func(body []byte) {
-		if len(body) >= unix.SizeofIfInfomsg && order.Uint32(body[8:])&unix.IFF_UP != 0 {
-			w.up[int32(order.Uint32(body[4:]))] = true
+		if len(body) < unix.SizeofIfInfomsg {
+			return
+		}
+		index := int32(order.Uint32(body[4:]))
+		if order.Uint32(body[8:])&unix.IFF_UP != 0 {
+			w.up[index] = true
+		}
+		if isHostEnd(body) {
+			w.hostEnds[index] = true
 		}
 	})
 	if err != nil && !errors.Is(err, errInterrupted) {
@@ -226,19 +233,25 @@ func (w *watcher) linkEvent(h header, body []byte) {
 		w.news.down = append(w.news.down, index)
 		w.news.mu.Unlock()
 	}
-	if h.kind == unix.RTM_NEWLINK && !gone {
-		for kind, value := range attributes(body[unix.SizeofIfInfomsg:]) {
-			if kind == unix.IFLA_IFNAME && strings.HasPrefix(string(value), marks.HostInterfacePrefix) {
-				w.hostEnds[index] = true
-				w.signalPods()
-				return
-			}
-		}
+	if h.kind == unix.RTM_NEWLINK && !gone && isHostEnd(body) {
+		w.hostEnds[index] = true
+		w.signalPods()
+		return
 	}
 	if h.kind == unix.RTM_DELLINK {
 		delete(w.hostEnds, index)
 	}
 	w.signal()
+}
+
+// isHostEnd says whether a message about a link (struct ifinfomsg) names a pod's.
+func isHostEnd(body []byte) bool {
+	for kind, value := range attributes(body[unix.SizeofIfInfomsg:]) {
+		if kind == unix.IFLA_IFNAME {
+			return strings.HasPrefix(string(value), marks.HostInterfacePrefix)
+		}
+	}
+	return false
 }
 
 // nftMessage looks for our table's name, which is the first attribute of all messages about objects.

@@ -122,13 +122,14 @@ func (s *Server) del(ctx context.Context, c *call) *protocol.Error {
 	return s.remove(ctx, e, known)
 }
 
-// remove takes an endpoint away: from now on its address is settled, and its link waits for the reaper.
+// remove takes an endpoint away: from now on its address is settled, and its link waits for the reaper. The mark on the
+// link, which outlives the agent, and the record's end come at the same time: until both have, the DEL is not over.
 func (s *Server) remove(ctx context.Context, e addressbook.Endpoint, known bool) *protocol.Error {
-	marked, err := s.wiring.MarkForReaping(e.Interface)
-	if err != nil {
-		return cniError(protocol.CodeInternal, "%s.", sentence(err))
-	}
 	if !known {
+		marked, err := s.wiring.MarkForReaping(e.Interface)
+		if err != nil {
+			return cniError(protocol.CodeInternal, "%s.", sentence(err))
+		}
 		if marked {
 			s.reaper.add(job{endpoint: e})
 		}
@@ -139,14 +140,24 @@ func (s *Server) remove(ctx context.Context, e addressbook.Endpoint, known bool)
 	}
 	// The state comes first: a record that vanishes while its endpoint is Ready is written again.
 	s.book.SetState(e.Interface, addressbook.Releasing)
-	if err := s.records.Delete(ctx, e.Namespace, RecordName(e)); err != nil {
+	marked := make(chan error, 1)
+	go func() {
+		_, err := s.wiring.MarkForReaping(e.Interface)
+		marked <- err
+	}()
+	deleted := s.records.Delete(ctx, e.Namespace, RecordName(e))
+	unmarked := <-marked
+	if deleted != nil {
 		s.book.SetState(e.Interface, addressbook.Ready)
-		if errors.Is(err, ErrAPIUnavailable) {
-			return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
+		if errors.Is(deleted, ErrAPIUnavailable) {
+			return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(deleted))
 		}
-		return cniError(protocol.CodeInternal, "%s.", sentence(err))
+		return cniError(protocol.CodeInternal, "%s.", sentence(deleted))
 	}
 	s.reaper.add(job{endpoint: e})
+	if unmarked != nil {
+		return cniError(protocol.CodeInternal, "%s.", sentence(unmarked))
+	}
 	return nil
 }
 

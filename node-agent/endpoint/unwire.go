@@ -15,20 +15,24 @@ import (
 
 // MarkForReaping puts a host end into the group that Reap deletes. It reports whether the link is there.
 func (w *Wirer) MarkForReaping(hostInterface string) (bool, error) {
-	link, err := w.host.LinkByName(hostInterface)
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
+	err := w.setGroup(hostInterface, marks.ReapGroup)
+	if errors.Is(err, unix.ENODEV) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("find link %s: %w", hostInterface, err)
-	}
-	if err := w.host.LinkSetGroup(link, marks.ReapGroup); err != nil {
-		if errors.Is(err, unix.ENODEV) {
-			return false, nil
-		}
 		return false, fmt.Errorf("put link %s into group %d: %w", hostInterface, marks.ReapGroup, err)
 	}
 	return true, nil
+}
+
+// setGroup names the link in the request itself, which saves asking for its index.
+func (w *Wirer) setGroup(name string, group uint32) error {
+	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(group)))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
 }
 
 // Reap deletes all marked links at once. The kernel waits once for the group, not once for each link.

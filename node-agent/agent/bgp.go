@@ -46,6 +46,7 @@ type bgp struct {
 	states  map[string]string // session to its last state
 	plan    bgpplan.Plan
 	silent  atomic.Bool // nobody will learn anything
+	failing string      // the planning error that was logged last
 }
 
 func newBGP(a *Agent, socket string) *bgp {
@@ -77,8 +78,10 @@ func (b *bgp) run(ctx context.Context) error {
 				return nil
 			}
 			drain(b.wake)
-			if err := b.turn(ctx); err != nil && ctx.Err() == nil {
-				b.agent.log.Error(err, "Can't plan BGP; will try again")
+			if err := b.turn(ctx); err == nil {
+				b.failing = ""
+			} else if ctx.Err() == nil {
+				b.fail(err)
 				time.AfterFunc(failureRetry, b.wakeUp)
 			}
 		case <-b.client.Changed():
@@ -90,6 +93,14 @@ func (b *bgp) run(ctx context.Context) error {
 			later = nil
 			b.report()
 		}
+	}
+}
+
+// fail logs a planning error once.
+func (b *bgp) fail(err error) {
+	if text := err.Error(); text != b.failing {
+		b.failing = text
+		b.agent.log.Error(err, "Can't plan BGP; will try again")
 	}
 }
 

@@ -139,6 +139,43 @@ func TestWrongAS(t *testing.T) {
 	})
 }
 
+// TestErrorIsKept has BIRD wait 60 s after an error, as it does by default, and close every connection meanwhile: the status
+// must say what was wrong, not that connections are closed.
+func TestErrorIsKept(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		own, expected uint32
+		options       string
+		words, retry  string
+	}{
+		"the peer has another AS":     {64512, 65002, "", "AS 65002 expected, 65001 came", "rejected"},
+		"the peer expects another AS": {64600, 65001, "", "The peer expects another AS number than 64600", "rejected"},
+		"the peer wants a password":   {64512, 65001, `password "one"; connect retry time 1;`, "The peer wants a password", "Connecting to"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, h := pair(t)
+			b := routers.StartBird(t, h, "10.0.0.1", birdPeer("connect delay time 1; "+c.options))
+			n.apply(plan(c.own, "10.0.0.2", []bgpplan.Session{to(c.expected, "10.0.0.2", "10.0.0.1")}))
+			said := func() error {
+				if got := n.sessionTo("10.0.0.1"); !strings.HasPrefix(got.LastError, c.words) {
+					return fmt.Errorf("status is %+v", got)
+				}
+				return nil
+			}
+			routers.Eventually(t, 20*time.Second, said)
+			for end := time.Now().Add(12 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+				if err := said(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !strings.Contains(b.Log(), c.retry) {
+				t.Errorf("there was no other attempt in between: BIRD's log lacks %q", c.retry)
+			}
+		})
+	}
+}
+
 func TestTTLSecurity(t *testing.T) {
 	t.Parallel()
 	n, h := pair(t)

@@ -21,8 +21,8 @@ const openTimeout = 10 * time.Second
 type guard struct {
 	*net.TCPConn
 	session bgpplan.Session
-	// failed takes what went wrong, in words.
-	failed func(words string)
+	// failed takes what went wrong.
+	failed func(fault)
 
 	pending []byte // checked, not yet read by GoBGP
 	stage   int    // 0: OPEN expected, 1: KEEPALIVE expected, 2: established
@@ -37,7 +37,7 @@ type guard struct {
 	sent map[netip.Prefix]struct{}
 }
 
-func newGuard(conn *net.TCPConn, s bgpplan.Session, failed func(string)) *guard {
+func newGuard(conn *net.TCPConn, s bgpplan.Session, failed func(fault)) *guard {
 	_ = conn.SetReadDeadline(time.Now().Add(openTimeout))
 	return &guard{TCPConn: conn, session: s, failed: failed, sent: map[netip.Prefix]struct{}{}}
 }
@@ -78,7 +78,7 @@ func (g *guard) next() ([]byte, error) {
 	}
 	if kind == typeNotification {
 		code, sub, data := splitNotification(body)
-		g.failed(notificationWords(g.session, code, sub, data, true))
+		g.failed(fault{notificationWords(g.session, code, sub, data, true), conclusive(code, sub)})
 		g.ended.Store(true)
 		return message(kind, body), nil
 	}
@@ -124,12 +124,12 @@ func (g *guard) open(body []byte) ([]byte, error) {
 }
 
 func (g *guard) update(body []byte) ([]byte, error) {
-	cleaned, complaint, fault := g.check.clean(body)
-	if fault != nil {
-		return nil, g.end(3, fault.subcode, "The peer sent a malformed UPDATE: "+fault.words+".")
+	cleaned, complaint, malformed := g.check.clean(body)
+	if malformed != nil {
+		return nil, g.end(3, malformed.subcode, "The peer sent a malformed UPDATE: "+malformed.words+".")
 	}
 	if complaint != "" {
-		g.failed("The peer sent an UPDATE that counts as a withdrawal (RFC 7606): " + complaint + ".")
+		g.failed(fault{words: "The peer sent an UPDATE that counts as a withdrawal (RFC 7606): " + complaint + "."})
 	}
 	if cleaned == nil {
 		return message(typeKeepalive, nil), nil // It did show that the peer lives.
@@ -142,7 +142,7 @@ func (g *guard) update(body []byte) ([]byte, error) {
 
 // end says why in a NOTIFICATION and closes the connection.
 func (g *guard) end(code, sub byte, words string) error {
-	g.failed(words)
+	g.failed(fault{words, true})
 	_ = g.TCPConn.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = g.TCPConn.Write(notification(code, sub))
 	g.muted.Store(true)
@@ -154,9 +154,9 @@ func (g *guard) lost(err error) error {
 	switch {
 	case g.muted.Load() || g.ended.Load():
 	case g.stage < 2:
-		g.failed("The peer closed the connection before the session was up: check that it has this session configured.")
+		g.failed(fault{words: "The peer closed the connection before the session was up: check that it has this session configured."})
 	default:
-		g.failed("The connection to the peer was lost.")
+		g.failed(fault{words: "The connection to the peer was lost."})
 	}
 	return err
 }
@@ -184,7 +184,7 @@ func (g *guard) follow(b []byte) {
 		switch g.rest[18] {
 		case typeNotification:
 			code, sub, data := splitNotification(body)
-			g.failed(notificationWords(g.session, code, sub, data, false))
+			g.failed(fault{notificationWords(g.session, code, sub, data, false), conclusive(code, sub)})
 			g.ended.Store(true)
 		case typeUpdate:
 			g.count(body)

@@ -3,6 +3,7 @@ package bgp
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"github.com/osrg/gobgp/v3/pkg/log"
 )
@@ -28,8 +29,14 @@ func (l *logger) Fatal(msg string, fields log.Fields) {
 	panic("GoBGP: " + msg)
 }
 
+// Warn leaves out that a route that a filter refused was withdrawn: GoBGP never had it, and nothing is wrong.
+func (l *logger) Warn(msg string, fields log.Fields) {
+	if !strings.HasPrefix(msg, "No matching path for withdraw found") {
+		l.write(slog.LevelWarn, msg, fields)
+	}
+}
+
 func (l *logger) Error(msg string, fields log.Fields) { l.write(slog.LevelError, msg, fields) }
-func (l *logger) Warn(msg string, fields log.Fields)  { l.write(slog.LevelWarn, msg, fields) }
 func (l *logger) Info(string, log.Fields)             {}
 func (l *logger) Debug(string, log.Fields)            {}
 func (l *logger) SetLevel(log.LogLevel)               {}

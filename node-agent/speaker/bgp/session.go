@@ -45,7 +45,7 @@ type session struct {
 	held      *net.TCPConn
 	state     bgp.FSMState
 	since     time.Time
-	lastError string
+	fault     lastFault
 	eor       map[bool]bool // by "is IPv6"
 	started   time.Time
 }
@@ -70,6 +70,7 @@ func (s *session) observe() {
 		if state == bgp.BGP_FSM_ESTABLISHED {
 			s.succeeded++
 			clear(s.eor)
+			s.fault.established(s.delivered)
 		}
 		s.fsm.shortenIdle()
 		s.state, s.since = state, time.Now()
@@ -91,9 +92,9 @@ func (s *session) observe() {
 	s.changed()
 }
 
-func (s *session) fail(words string) {
+func (s *session) fail(f fault) {
 	s.mu.Lock()
-	s.lastError = words
+	s.fault.note(f, time.Now())
 	s.mu.Unlock()
 	s.changed()
 }
@@ -115,7 +116,7 @@ func (s *session) dialLoop() {
 		drops := md5Drops()
 		conn, err := s.dial()
 		if err != nil && s.ctx.Err() == nil {
-			s.fail(dialWords(s.plan, err, md5Drops() > drops))
+			s.fail(dialFault(s.plan, err, md5Drops() > drops))
 		}
 		s.endDial(conn)
 		s.pause(digestion)

@@ -26,7 +26,7 @@ func (s *session) status(now time.Time, accepted int) speaker.SessionStatus {
 	}
 	status := speaker.SessionStatus{
 		Peer: s.plan.Peer, AS: s.plan.PeerAS, Source: s.plan.Source, State: state, Since: s.since.Truncate(time.Millisecond),
-		LastError: s.lastError, Converged: converged,
+		LastError: s.fault.words, Converged: converged,
 	}
 	if s.state == bgp.BGP_FSM_ESTABLISHED && s.conn != nil {
 		status.Received, status.Advertised = accepted, s.conn.advertised()

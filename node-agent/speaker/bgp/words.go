@@ -62,30 +62,30 @@ func communication(sub byte, data []byte) string {
 	return fmt.Sprintf(" (%q)", data[1:1+int(data[0])])
 }
 
-// dialWords says in a sentence why a connection was not made. A peer whose password differs drops our packets without
-// an answer (RFC 2385 section 4.1).
-func dialWords(s bgpplan.Session, err error, md5Mismatch bool) string {
+// dialFault says why a connection was not made. A peer whose password differs drops our packets without an answer
+// (RFC 2385 section 4.1).
+func dialFault(s bgpplan.Session, err error, md5Mismatch bool) fault {
 	target := net.JoinHostPort(s.Peer.String(), fmt.Sprint(s.Port))
 	var timeout net.Error
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Sprintf("%s refuses connections: check that the peer runs and listens on that port.", target)
+		return fault{words: fmt.Sprintf("%s refuses connections: check that the peer runs and listens on that port.", target)}
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return fmt.Sprintf("There is no way to %s: check the network, or set reachableBy.", s.Peer)
+		return fault{words: fmt.Sprintf("There is no way to %s: check the network, or set reachableBy.", s.Peer)}
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Sprintf("This node does not have the source address %s any more.", s.SourceAddress)
+		return fault{fmt.Sprintf("This node does not have the source address %s any more.", s.SourceAddress), true}
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
 		switch {
 		case md5Mismatch && s.Password == "":
-			return "The peer wants a password, and none is configured here."
+			return fault{"The peer wants a password, and none is configured here.", true}
 		case md5Mismatch:
-			return "The password differs from the peer's, or the peer has none."
+			return fault{"The password differs from the peer's, or the peer has none.", true}
 		case s.Password != "":
-			return fmt.Sprintf("%s does not answer: it is unreachable, or the password differs from the peer's.", target)
+			return fault{words: fmt.Sprintf("%s does not answer: it is unreachable, or the password differs from the peer's.", target)}
 		}
-		return fmt.Sprintf("%s does not answer: it is unreachable, drops packets with this TTL, or wants a password.", target)
+		return fault{words: fmt.Sprintf("%s does not answer: it is unreachable, drops packets with this TTL, or wants a password.", target)}
 	}
-	return fmt.Sprintf("The connection to %s failed: %v.", target, err)
+	return fault{words: fmt.Sprintf("The connection to %s failed: %v.", target, err)}
 }
 
 // asWords compares the AS number of an OPEN with the one expected.

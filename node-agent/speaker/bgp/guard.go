@@ -115,6 +115,7 @@ func (g *guard) open(body []byte) ([]byte, error) {
 	g.check = sanitizer{
 		external: g.session.External(), fourOctetAS: o.fourOctetAS,
 		ipv4: o.ipv4 && g.session.IPv4, ipv6: o.ipv6 && g.session.IPv6,
+		own: g.session.LocalAS, allowOwn: int(g.session.AllowOwnAS),
 	}
 	if !g.check.ipv4 && !g.check.ipv6 {
 		return nil, g.end(2, 7, "The peer carries neither of the address families that this session has.")

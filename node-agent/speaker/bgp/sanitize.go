@@ -13,6 +13,10 @@ type sanitizer struct {
 	external    bool
 	fourOctetAS bool
 	ipv4, ipv6  bool
+	// own may be in an AS path allowOwn times. A path that has it more often is a loop (RFC 4271 section 9.1.2), and becomes a
+	// withdrawal: GoBGP v3.37.0 ignores it and goes on to use the path that it should replace.
+	own      uint32
+	allowOwn int
 }
 
 // updateFault is an UPDATE that ends the session: what it says can't be told.
@@ -40,7 +44,7 @@ func (s sanitizer) clean(body []byte) (cleaned []byte, complaint string, fault *
 		return nil, c.complaint, nil // Attributes of nothing, or only of families that we don't speak.
 	}
 	c.require()
-	if c.complaint != "" && c.bad {
+	if c.bad {
 		return c.withdrawal(), c.complaint, nil
 	}
 	return c.assemble(c.u.withdrawn, c.kept, c.u.nlri), c.complaint, nil
@@ -116,6 +120,9 @@ func (c *cleaner) attribute(a attribute) *updateFault {
 		}
 	}
 	switch ok, drop := c.wellFormed(a); {
+	case ok && a.code == attrASPath && c.loops(a.value):
+		c.bad = true // nothing is wrong with it
+		return nil
 	case !ok && drop:
 		c.complaint = "an attribute has the wrong length and was left out"
 		return nil
@@ -168,6 +175,28 @@ func (c *cleaner) asPath(v []byte) bool {
 		v = v[2+int(v[1])*size:]
 	}
 	return true
+}
+
+// loops says whether a well-formed AS path has been here.
+func (c *cleaner) loops(path []byte) bool {
+	size, count := 2, 0
+	if c.fourOctetAS {
+		size = 4
+	}
+	for len(path) > 0 {
+		numbers := path[2 : 2+int(path[1])*size]
+		path = path[2+len(numbers):]
+		for ; len(numbers) > 0; numbers = numbers[size:] {
+			as := uint32(binary.BigEndian.Uint16(numbers))
+			if size == 4 {
+				as = binary.BigEndian.Uint32(numbers)
+			}
+			if as == c.own {
+				count++
+			}
+		}
+	}
+	return count > c.allowOwn
 }
 
 // usable says whether an address can be a next hop.

@@ -80,6 +80,31 @@ func TestCleanKeepsWhatIsGood(t *testing.T) {
 	}
 }
 
+// TestLoopIsWithdrawn has a message whose path is 65001 4200000000.
+func TestLoopIsWithdrawn(t *testing.T) {
+	t.Parallel()
+	body := updates(t)[0]
+	for _, c := range []struct {
+		own      uint32
+		allowOwn int
+		loop     bool
+	}{{64512, 0, false}, {4200000000, 0, true}, {65001, 0, true}, {4200000000, 1, false}} {
+		s := sanitizers()[0]
+		s.own, s.allowOwn = c.own, c.allowOwn
+		cleaned, complaint, fault := s.clean(body)
+		if fault != nil || complaint != "" {
+			t.Fatalf("%+v: %q %v", c, complaint, fault)
+		}
+		u, err := splitUpdate(cleaned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if loop := len(u.nlri) == 0 && len(u.attributes) == 0 && len(u.withdrawn) == 8; loop != c.loop {
+			t.Errorf("%+v: became %x", c, cleaned)
+		}
+	}
+}
+
 // TestMutatedUpdates throws 50,000 mutated messages at the check.
 func TestMutatedUpdates(t *testing.T) {
 	t.Parallel()

@@ -250,6 +250,21 @@ func TestSessionOptions(t *testing.T) {
 	}
 }
 
+func TestSourceAddress(t *testing.T) {
+	for mode, want := range map[v1alpha1.SourceAddressMode]netip.Addr{
+		"": netip.MustParseAddr("10.0.0.1"), v1alpha1.SourceAddressNodeIP: netip.MustParseAddr("10.0.0.1"), v1alpha1.SourceAddressNone: {},
+	} {
+		in := threeNodes()
+		in.Peers = []v1alpha1.BGPPeer{bgpPeer("p", 1, func(s *v1alpha1.BGPPeerSpec) {
+			router("192.0.2.1", 65001)(s)
+			s.SourceAddress = mode
+		})}
+		if sessions := Make(in).Sessions; len(sessions) != 1 || sessions[0].SourceAddress != want {
+			t.Errorf("sourceAddress %q: sessions are %+v", mode, sessions)
+		}
+	}
+}
+
 func TestAnnouncements(t *testing.T) {
 	block := func(cidr, pool, node string) v1alpha1.IPBlock {
 		return v1alpha1.IPBlock{Spec: v1alpha1.IPBlockSpec{CIDR: cidr, Pool: pool, Node: node}}

@@ -165,12 +165,12 @@ func (p *planner) session(peer *v1alpha1.BGPPeer, addr netip.Addr, other node, p
 	if s.Password, ok = p.password("BGPPeer", peer.Name, spec.Password); !ok {
 		return s, false
 	}
-	if spec.SourceAddress != v1alpha1.SourceAddressNone {
-		if s.SourceAddress = p.self.address(addr); !s.SourceAddress.IsValid() {
-			p.peerProblem(peer, "NoSourceAddress", fmt.Sprintf(
-				"Node %s has no address of the family of %s; give it one, or set sourceAddress to None.", p.self.name, addr))
-			return s, false
-		}
+	if spec.SourceAddress == v1alpha1.SourceAddressNone {
+		s.SourceAddress = netip.Addr{}
+	} else if !s.SourceAddress.IsValid() {
+		p.peerProblem(peer, "NoSourceAddress", fmt.Sprintf(
+			"Node %s has no address of the family of %s; give it one, or set sourceAddress to None.", p.self.name, addr))
+		return s, false
 	}
 	switch {
 	case spec.TTLSecurity != nil && spec.EBGPMultihop != nil:

@@ -38,6 +38,7 @@ type node struct {
 	t       testing.TB
 	socket  string
 	process *exec.Cmd
+	log     string // the file with what the speaker logs
 }
 
 func newNode(t testing.TB, name string) *node {
@@ -69,7 +70,7 @@ func (n *node) start() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.process, _ = n.host.Start([]string{"CAUSEWAY_TEST_SPEAKER=" + n.socket}, self)
+	n.process, n.log = n.host.Start([]string{"CAUSEWAY_TEST_SPEAKER=" + n.socket}, self)
 }
 
 func (n *node) apply(p bgpplan.Plan) {

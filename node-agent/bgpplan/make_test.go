@@ -236,7 +236,7 @@ func TestSessionOptions(t *testing.T) {
 	p := Make(in)
 	want := []Session{{
 		Peer: netip.MustParseAddr("192.0.2.1"), PeerAS: 65001, LocalAS: 65100, Port: 1790, Source: "BGPPeer/p",
-		SourceAddress: netip.MustParseAddr("10.0.0.1"), TTLSecurity: 2, IPv4: true, IPv6: true,
+		SourceAddress: netip.MustParseAddr("10.0.0.1"), OtherAddress: netip.MustParseAddr("2001:db8::1"), TTLSecurity: 2, IPv4: true, IPv6: true,
 		HoldTime: 9 * time.Second, KeepaliveTime: 3 * time.Second, AllowOwnAS: 1, NextHop: NextHopKeep,
 	}}
 	if !reflect.DeepEqual(p.Sessions, want) {
@@ -261,6 +261,23 @@ func TestSourceAddress(t *testing.T) {
 		})}
 		if sessions := Make(in).Sessions; len(sessions) != 1 || sessions[0].SourceAddress != want {
 			t.Errorf("sourceAddress %q: sessions are %+v", mode, sessions)
+		}
+	}
+}
+
+// TestOtherAddress looks at the node's address of the family that the session's transport is not of.
+func TestOtherAddress(t *testing.T) {
+	for _, c := range []struct{ node, peer, want string }{
+		{"a", "192.0.2.1", "2001:db8::1"}, {"a", "2001:db8::99", "10.0.0.1"}, {"c", "192.0.2.1", "invalid IP"},
+	} {
+		in := threeNodes()
+		in.Node, in.Peers = c.node, []v1alpha1.BGPPeer{bgpPeer("p", 1, router(c.peer, 65001))}
+		sessions := Make(in).Sessions
+		if len(sessions) != 1 || sessions[0].OtherAddress.String() != c.want {
+			t.Fatalf("%+v: sessions are %+v", c, sessions)
+		}
+		if s := sessions[0]; s.OtherAddress.IsValid() != (s.IPv4 && s.IPv6) {
+			t.Errorf("%+v: the session carries IPv4: %v, IPv6: %v", c, s.IPv4, s.IPv6)
 		}
 	}
 }

@@ -90,6 +90,9 @@ type Session struct {
 	// Reflector says that this node is a route reflector, whoever the peer is.
 	Reflector bool
 	NextHop   NextHop
+	// OtherAddress is this node's address of the family that Peer is not of: the next hop of that family's routes where the node
+	// names itself (RFC 4760 section 3). It is not valid where the node has none; then the session does not carry that family.
+	OtherAddress netip.Addr
 	// Link are the networks that a reflector shares with a router outside. It passes on to that router what has its next hop
 	// there, and names that next hop (RFC 4271 section 5.1.3). If it named itself, the router could take it for as good a
 	// way to another node as that node, and packets to other subnets would come back to the router.

@@ -226,9 +226,9 @@ func (p *planner) newSession(source string, addr netip.Addr, other node, port ui
 	}
 	// The transport's family is always on; the other needs a next hop to announce.
 	if addr.Is4() {
-		s.IPv4, s.IPv6 = true, p.self.v6.IsValid()
+		s.IPv4, s.IPv6, s.OtherAddress = true, p.self.v6.IsValid(), p.self.v6
 	} else {
-		s.IPv6, s.IPv4 = true, p.self.v4.IsValid()
+		s.IPv6, s.IPv4, s.OtherAddress = true, p.self.v4.IsValid(), p.self.v4
 	}
 	if other.name != "" && other.as != p.self.as && !p.self.onLink(addr) {
 		s.Multihop = 255 // Nodes of one cluster reach each other, on the link or not.

@@ -11,7 +11,7 @@ import (
 )
 
 // Version is that of the protocol below. An agent stops a running speaker that has another.
-const Version = 1
+const Version = 2
 
 // DefaultSocket is where the speaker listens for the agent.
 const DefaultSocket = "/run/causeway/speaker.sock"

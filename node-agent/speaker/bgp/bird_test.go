@@ -29,6 +29,9 @@ func pair(t *testing.T) (*node, *routers.Host) {
 func has(b *routers.Bird, prefix string, words ...string) func() error {
 	return func() error {
 		got := b.Route(prefix)
+		if got == "" {
+			return fmt.Errorf("BIRD has no route to %s", prefix)
+		}
 		for _, w := range words {
 			if !strings.Contains(got, w) {
 				return fmt.Errorf("BIRD's route to %s lacks %q: %s", prefix, w, got)

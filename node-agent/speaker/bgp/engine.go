@@ -267,8 +267,8 @@ func (e *Engine) withdrawFiltered(ctx context.Context, s *bgpplan.Session) {
 
 func samePolicy(a, b *bgpplan.Session) bool {
 	return reflect.DeepEqual(a.Import, b.Import) && reflect.DeepEqual(a.Export, b.Export) && a.NextHop == b.NextHop &&
-		a.Reflector == b.Reflector && a.External() == b.External() && a.LocalAS == b.LocalAS && slices.Equal(a.Link, b.Link) &&
-		a.SourceAddress.IsValid() == b.SourceAddress.IsValid()
+		a.Reflector == b.Reflector && a.External() == b.External() && a.LocalAS == b.LocalAS && a.OtherAddress == b.OtherAddress &&
+		slices.Equal(a.Link, b.Link) && a.SourceAddress.IsValid() == b.SourceAddress.IsValid()
 }
 
 func (e *Engine) applyAnnouncements(ctx context.Context, plan *bgpplan.Plan, fail func(netip.Addr, string, error)) {
@@ -339,7 +339,8 @@ func (e *Engine) applySessions(ctx context.Context, plan *bgpplan.Plan, fail fun
 
 // sameSession says whether a session can stay up when its plan changes from a to b.
 func sameSession(a, b bgpplan.Session) bool {
-	a.Import, a.Export, a.NextHop, a.Reflector, a.Link = b.Import, b.Export, b.NextHop, b.Reflector, b.Link
+	a.Import, a.Export, a.Reflector = b.Import, b.Export, b.Reflector
+	a.NextHop, a.OtherAddress, a.Link = b.NextHop, b.OtherAddress, b.Link
 	a.Source, a.Node, a.DialLater = b.Source, b.Node, b.DialLater
 	return reflect.DeepEqual(a, b)
 }

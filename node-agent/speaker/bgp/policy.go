@@ -189,6 +189,10 @@ func (b *policyBuilder) asPath(numbers []uint32) *api.MatchSet {
 // nextHop returns the statements that set a session's next hops, where GoBGP would not by itself.
 func (b *policyBuilder) nextHop(s *bgpplan.Session) (statements []*api.Statement) {
 	neighbor := b.neighbors(s.Peer)
+	own, other := api.Family_AFI_IP, api.Family_AFI_IP6
+	if s.Peer.Is6() {
+		own, other = other, own
+	}
 	set := func(t api.Conditions_RouteType, afi api.Family_Afi, action *api.NexthopAction) {
 		c := &api.Conditions{NeighborSet: neighbor, RouteType: t}
 		if afi != api.Family_AFI_UNKNOWN {
@@ -204,16 +208,17 @@ func (b *policyBuilder) nextHop(s *bgpplan.Session) (statements []*api.Statement
 		set(external, 0, &api.NexthopAction{Self: true})
 		set(internal, 0, &api.NexthopAction{Self: true})
 	}
+	if s.OtherAddress.IsValid() && (s.NextHop == bgpplan.NextHopSelf || s.NextHop == bgpplan.NextHopAuto && s.External()) {
+		// GoBGP names the session's own address, of whichever family the route is.
+		set(external, other, &api.NexthopAction{Address: s.OtherAddress.String()})
+		set(internal, other, &api.NexthopAction{Address: s.OtherAddress.String()})
+	}
 	if len(s.Link) > 0 {
 		statements = append(statements, &api.Statement{Name: b.name("nexthop"), Actions: &api.Actions{Nexthop: &api.NexthopAction{Unchanged: true}},
 			Conditions: &api.Conditions{NeighborSet: neighbor, RouteType: internal, NextHopInList: texts(s.Link)}})
 	}
 	if !s.SourceAddress.IsValid() { // The kernel chose the address, so it is not the one in the announcement.
-		afi := api.Family_AFI_IP
-		if s.Peer.Is6() {
-			afi = api.Family_AFI_IP6
-		}
-		set(local, afi, &api.NexthopAction{Self: true})
+		set(local, own, &api.NexthopAction{Self: true})
 	}
 	return statements
 }

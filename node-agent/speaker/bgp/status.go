@@ -39,5 +39,6 @@ func (s *session) rename(plan *bgpplan.Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.plan.Source, s.plan.Node = plan.Source, plan.Node
-	s.plan.Import, s.plan.Export, s.plan.NextHop, s.plan.Reflector, s.plan.Link = plan.Import, plan.Export, plan.NextHop, plan.Reflector, plan.Link
+	s.plan.Import, s.plan.Export, s.plan.Reflector = plan.Import, plan.Export, plan.Reflector
+	s.plan.NextHop, s.plan.OtherAddress, s.plan.Link = plan.NextHop, plan.OtherAddress, plan.Link
 }

@@ -24,9 +24,9 @@ func (s *Server) add(ctx context.Context, c *call) (json.RawMessage, *protocol.E
 	if c.NetworkNamespace == "" {
 		return nil, cniError(protocol.CodeInvalidEnvironment, "CNI_NETNS is empty; ADD needs the pod's network namespace.")
 	}
-	release, err := s.locks.acquire(ctx, c.key)
-	if err != nil {
-		return nil, cniError(protocol.CodeTryAgainLater, "Another call for this pod interface is under way; try again later.")
+	release, bad := s.hold(ctx, c)
+	if bad != nil {
+		return nil, bad
 	}
 	defer release()
 	e, known := s.book.Get(c.key)
@@ -39,7 +39,8 @@ func (s *Server) add(ctx context.Context, c *call) (json.RawMessage, *protocol.E
 	if known {
 		return s.repeat(c, e)
 	}
-	if e, err = s.reserve(ctx, c); err != nil {
+	e, err := s.reserve(ctx, c)
+	if err != nil {
 		return nil, s.asError(c, err)
 	}
 	if err := s.establish(ctx, e); err != nil {
@@ -60,6 +61,15 @@ func (s *Server) available(ctx context.Context) *protocol.Error {
 		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
 	}
 	return nil
+}
+
+// hold keeps other calls for the same interface out until release.
+func (s *Server) hold(ctx context.Context, c *call) (release func(), bad *protocol.Error) {
+	release, err := s.locks.acquire(ctx, c.key)
+	if err != nil {
+		return nil, cniError(protocol.CodeTryAgainLater, "Another call for this pod interface is under way; try again later.")
+	}
+	return release, nil
 }
 
 // repeat answers an ADD for an interface that is there: with the same addresses, and what is missing mended.
@@ -110,9 +120,9 @@ func (s *Server) del(ctx context.Context, c *call) *protocol.Error {
 	if bad := s.awaitSync(ctx); bad != nil {
 		return bad
 	}
-	release, err := s.locks.acquire(ctx, c.key)
-	if err != nil {
-		return cniError(protocol.CodeTryAgainLater, "Another call for this pod interface is under way; try again later.")
+	release, bad := s.hold(ctx, c)
+	if bad != nil {
+		return bad
 	}
 	defer release()
 	e, known := s.book.Get(c.key)
@@ -165,9 +175,9 @@ func (s *Server) check(ctx context.Context, c *call) *protocol.Error {
 	if bad := s.available(ctx); bad != nil {
 		return bad
 	}
-	release, err := s.locks.acquire(ctx, c.key)
-	if err != nil {
-		return cniError(protocol.CodeTryAgainLater, "Another call for this pod interface is under way; try again later.")
+	release, bad := s.hold(ctx, c)
+	if bad != nil {
+		return bad
 	}
 	defer release()
 	e, known := s.book.Get(c.key)

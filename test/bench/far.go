@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/retry"
 )
 
 const (
@@ -260,7 +261,7 @@ func (b *bench) unroute(ctx context.Context, blocks []*v1alpha1.IPBlock) error {
 	if err := each(blocks, func(block *v1alpha1.IPBlock) error { return b.Client.Delete(ctx, block) }); err != nil {
 		return fmt.Errorf("delete the blocks: %w", err)
 	}
-	return until(ctx, time.Minute, func() error {
+	return retry.Until(ctx, time.Minute, func() error {
 		out, err := b.node.Run(ctx, "ip", "-4", "route", "show", "root", farCIDR)
 		if err != nil || strings.TrimSpace(out) != "" {
 			return fmt.Errorf("routes to deleted blocks are left: %w", err)

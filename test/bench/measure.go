@@ -15,6 +15,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/test/lab"
+	"github.com/causeway-net/causeway/test/retry"
 )
 
 const (
@@ -89,7 +90,7 @@ func (b *bench) makePool(ctx context.Context, name, cidr string, mode v1alpha1.A
 	if err := b.Client.Create(ctx, pool); err != nil {
 		return fmt.Errorf("create IPPool %s: %w", name, err)
 	}
-	return until(ctx, 30*time.Second, func() error {
+	return retry.Until(ctx, 30*time.Second, func() error {
 		if err := b.Object(ctx, name, pool); err != nil {
 			return err
 		}
@@ -193,21 +194,4 @@ func (b *bench) cold(ctx context.Context) error {
 	}
 	b.table = append(b.table, row{what: fmt.Sprintf("%d pods at once, no block yet", b.pods), ours: milliseconds(one[0].Batches["ADD"][0]), target: "< 3 s"})
 	return nil
-}
-
-// until tries again until there is no error.
-func until(ctx context.Context, limit time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }

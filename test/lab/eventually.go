@@ -8,31 +8,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/test/retry"
 )
 
 // Eventually waits until a condition holds. When the limit passes, it prints the state of the lab, and the test ends.
 func (l *Lab) Eventually(t testing.TB, limit time.Duration, what string, condition func() error) {
 	t.Helper()
-	if err := retry(t.Context(), limit, condition); err != nil {
+	if err := retry.Until(t.Context(), limit, condition); err != nil {
 		t.Fatalf("not within %s: %s: %v", limit, what, err)
-	}
-}
-
-func retry(ctx context.Context, limit time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-		}
 	}
 }
 

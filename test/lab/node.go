@@ -17,6 +17,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/test/lab/controlplane"
 	"github.com/causeway-net/causeway/test/lab/machine"
+	"github.com/causeway-net/causeway/test/retry"
 )
 
 // Node is one node of the lab, or the outside.
@@ -175,7 +176,7 @@ func (l *Lab) StopController(name string, sig syscall.Signal) error {
 
 // waitReady waits until every agent has said that it is ready.
 func (l *Lab) waitReady(ctx context.Context) error {
-	return retry(ctx, time.Minute, func() error {
+	return retry.Until(ctx, time.Minute, func() error {
 		for _, n := range l.Nodes {
 			if err := n.Ready(ctx); err != nil {
 				return err

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/test/retry"
 )
 
 var counter atomic.Int64
@@ -141,15 +143,7 @@ func run(t testing.TB, name string, args ...string) {
 // Eventually waits until a condition holds. When the limit passes, the test ends with what the condition last said.
 func Eventually(t testing.TB, limit time.Duration, condition func() error) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %v", limit, err)
-		}
-		time.Sleep(20 * time.Millisecond)
+	if err := retry.Until(t.Context(), limit, condition); err != nil {
+		t.Fatalf("not within %s: %v", limit, err)
 	}
 }

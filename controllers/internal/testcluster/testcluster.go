@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/retry"
 )
 
 // Cluster is a running control plane.
@@ -98,7 +99,7 @@ func (c *Cluster) start(ctx context.Context, dir, bin, crds string) error {
 func (c *Cluster) prepare(ctx context.Context, crds string) error {
 	namespace := &corev1.Namespace{}
 	namespace.Name = v1alpha1.SystemNamespace
-	err := eventually(ctx, 60*time.Second, func() error {
+	err := retry.Until(ctx, 60*time.Second, func() error {
 		var err error
 		if c.Client, err = client.NewWithWatch(c.Config, client.Options{Scheme: c.Scheme}); err != nil {
 			return err
@@ -125,7 +126,7 @@ func (c *Cluster) prepare(ctx context.Context, crds string) error {
 			return fmt.Errorf("create the CRD of %s: %w", file, err)
 		}
 	}
-	return eventually(ctx, 30*time.Second, func() error {
+	return retry.Until(ctx, 30*time.Second, func() error {
 		for _, l := range []client.ObjectList{&v1alpha1.IPPoolList{}, &v1alpha1.IPBlockList{}, &v1alpha1.NodeNetworkList{},
 			&v1alpha1.WorkloadEndpointList{}, &v1alpha1.BGPPeerList{}, &v1alpha1.BGPConfigurationList{}, &v1alpha1.BGPFilterList{}} {
 			if err := c.Client.List(ctx, l); err != nil {
@@ -192,24 +193,6 @@ func (c *Cluster) run(dir, path string, args ...string) error {
 		<-done
 	})
 	return nil
-}
-
-func eventually(ctx context.Context, limit time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-		}
-	}
 }
 
 func freePorts(n int) ([]int, error) {

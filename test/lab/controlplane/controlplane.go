@@ -4,7 +4,6 @@ package controlplane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/causeway-net/causeway/test/retry"
 )
 
 // Names that the certificates carry and the lab's bindings refer to.
@@ -170,7 +171,7 @@ func (c *ControlPlane) startAPI() (err error) {
 }
 
 func (c *ControlPlane) waitReady(ctx context.Context) error {
-	err := eventually(ctx, time.Minute, func() error {
+	err := retry.Until(ctx, time.Minute, func() error {
 		if why := c.api.exited(); why != nil {
 			return permanentError{why}
 		}
@@ -192,21 +193,3 @@ func (c *ControlPlane) waitReady(ctx context.Context) error {
 
 // permanentError is an error that waiting won't cure.
 type permanentError struct{ error }
-
-func eventually(ctx context.Context, limit time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil || errors.As(err, &permanentError{}) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-		}
-	}
-}

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/retry"
 )
 
 // prepare applies what a cluster has before Causeway's processes start.
@@ -59,7 +60,7 @@ func (c *ControlPlane) Apply(ctx context.Context, file string) error {
 			continue
 		}
 		// Apply again when the API server has not yet heard of a kind that was defined a moment ago.
-		err := eventually(ctx, 10*time.Second, func() error {
+		err := retry.Until(ctx, 10*time.Second, func() error {
 			return c.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("lab"), client.ForceOwnership)
 		})
 		if err != nil {
@@ -69,7 +70,7 @@ func (c *ControlPlane) Apply(ctx context.Context, file string) error {
 }
 
 func (c *ControlPlane) waitEstablished(ctx context.Context) error {
-	return eventually(ctx, 30*time.Second, func() error {
+	return retry.Until(ctx, 30*time.Second, func() error {
 		var list apiextensionsv1.CustomResourceDefinitionList
 		if err := c.Client.List(ctx, &list); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/node-agent/dump"
 	"github.com/causeway-net/causeway/node-agent/marks"
 )
 
@@ -60,10 +61,7 @@ type Found struct {
 
 // List returns the host ends of ours that are on the node, with the addresses that are routed to them.
 func (w *Wirer) List() ([]Found, error) {
-	links, err := w.host.LinkList()
-	for try := 0; try < 20 && errors.Is(err, netlink.ErrDumpInterrupted); try++ {
-		links, err = w.host.LinkList()
-	}
+	links, err := dump.Whole(w.host.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -90,7 +88,9 @@ func (w *Wirer) List() ([]Found, error) {
 func (w *Wirer) routed() (map[int][]netip.Addr, error) {
 	out := map[int][]netip.Addr{}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		routes, err := w.host.RouteListFiltered(family, &netlink.Route{Protocol: marks.RouteProtocol}, netlink.RT_FILTER_PROTOCOL)
+		routes, err := dump.Whole(func() ([]netlink.Route, error) {
+			return w.host.RouteListFiltered(family, &netlink.Route{Protocol: marks.RouteProtocol}, netlink.RT_FILTER_PROTOCOL)
+		})
 		if err != nil {
 			return nil, fmt.Errorf("list routes: %w", err)
 		}

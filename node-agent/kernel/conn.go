@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -159,13 +160,10 @@ func (c *conn) dump(kind uint16, payload []byte, f func(body []byte)) error {
 		}
 	}
 	if interrupted {
-		return errInterrupted
+		return netlink.ErrDumpInterrupted
 	}
 	return nil
 }
-
-// errInterrupted says that a dump may be inconsistent, because what it lists changed meanwhile.
-var errInterrupted = errors.New("netlink: dump interrupted by a change")
 
 func (c *conn) receive(f func(header, []byte) error) error {
 	n, _, err := unix.Recvfrom(c.fd, c.in, 0)

@@ -2,16 +2,15 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/node-agent/dump"
 	"github.com/causeway-net/causeway/node-agent/marks"
 	"github.com/causeway-net/causeway/node-agent/routeplan"
 )
@@ -70,7 +69,7 @@ func (a *Applier) Read(ctx context.Context) (*Actual, error) {
 		links: map[string]netlink.Link{}, addresses: map[routeplan.Address]bool{},
 		neighbours: map[routeplan.Neighbour]bool{}, fdb: map[routeplan.FDBEntry]bool{},
 	}
-	links, err := retry(a.nl.LinkList)
+	links, err := dump.Whole(a.nl.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -119,7 +118,7 @@ func (a *Applier) readAddresses(actual *Actual, l netlink.Link) error {
 		request := make([]byte, size)
 		request[0] = family
 		order.PutUint32(request[4:], uint32(l.Attrs().Index))
-		_, err := retry(func() (struct{}, error) {
+		_, err := dump.Whole(func() (struct{}, error) {
 			return struct{}{}, a.conn.dump(unix.RTM_GETADDR, request, func(body []byte) {
 				if len(body) < size || int(order.Uint32(body[4:])) != l.Attrs().Index || body[3] == unix.RT_SCOPE_LINK {
 					return
@@ -151,7 +150,7 @@ func (a *Applier) readAddresses(actual *Actual, l netlink.Link) error {
 
 func (a *Applier) readNeighbours(actual *Actual, l netlink.Link) error {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
-		list, err := retry(func() ([]netlink.Neigh, error) { return a.nl.NeighList(l.Attrs().Index, family) })
+		list, err := dump.Whole(func() ([]netlink.Neigh, error) { return a.nl.NeighList(l.Attrs().Index, family) })
 		if err != nil {
 			return err
 		}
@@ -168,17 +167,6 @@ func (a *Applier) readNeighbours(actual *Actual, l netlink.Link) error {
 		}
 	}
 	return nil
-}
-
-// retry repeats a dump that a change interrupted.
-func retry[T any](dump func() (T, error)) (T, error) {
-	for try := 0; ; try++ {
-		list, err := dump()
-		if try == 20 || (!errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, errInterrupted)) {
-			return list, err
-		}
-		time.Sleep(time.Millisecond) // links come and go in a storm of pods; let some pass
-	}
 }
 
 // index finds a link, also one that came after the look.

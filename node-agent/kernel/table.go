@@ -1,12 +1,12 @@
 package kernel
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/node-agent/dump"
 	"github.com/causeway-net/causeway/node-agent/marks"
 )
 
@@ -26,13 +26,9 @@ type extraRoute struct {
 
 // fill replaces everything by what a dump shows.
 func (t *table) fill(c *conn) error {
-	for try := 0; ; try++ {
-		err := t.fillOnce(c)
-		if err == nil || try == 5 || !errors.Is(err, errInterrupted) {
-			t.valid = err == nil
-			return err
-		}
-	}
+	_, err := dump.Whole(func() (struct{}, error) { return struct{}{}, t.fillOnce(c) })
+	t.valid = err == nil
+	return err
 }
 
 func (t *table) fillOnce(c *conn) error {

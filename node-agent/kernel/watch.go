@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/node-agent/marks"
@@ -78,7 +79,7 @@ func newWatcher(c *conn) (*watcher, error) {
 			w.hostEnds[index] = true
 		}
 	})
-	if err != nil && !errors.Is(err, errInterrupted) {
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		w.close()
 		return nil, fmt.Errorf("list links: %w", err)
 	}

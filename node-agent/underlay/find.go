@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/node-agent/dump"
 	"github.com/causeway-net/causeway/node-agent/marks"
 	"github.com/causeway-net/causeway/node-agent/routeplan"
 )
@@ -78,7 +78,7 @@ func noWayTo(a netip.Addr) bool {
 }
 
 func find(family int, nodeAddresses []netip.Addr, links map[int]netlink.Link) (routeplan.Underlay, error) {
-	addresses, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, family) })
+	addresses, err := dump.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, family) })
 	if err != nil {
 		return routeplan.Underlay{}, fmt.Errorf("list addresses: %w", err)
 	}
@@ -166,7 +166,7 @@ func Fabric(links []netlink.Link) ([]routeplan.FabricRoute, error) {
 // foreignRoutes keeps one route at a time: there may be 100,000 of ours among them.
 func foreignRoutes(family int) ([]netlink.Route, error) {
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
-	routes, err := whole(func() ([]netlink.Route, error) {
+	routes, err := dump.Whole(func() ([]netlink.Route, error) {
 		var foreign []netlink.Route
 		err := netlink.RouteListFilteredIter(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE, func(r netlink.Route) bool {
 			if r.Protocol != marks.RouteProtocol && r.Protocol != marks.BGPRouteProtocol {
@@ -223,15 +223,4 @@ func setting(key string) int {
 	}
 	n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
 	return n
-}
-
-// whole repeats a dump that a change interrupted.
-func whole[T any](dump func() ([]T, error)) ([]T, error) {
-	for try := 0; ; try++ {
-		list, err := dump()
-		if try == 20 || !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return list, err
-		}
-		time.Sleep(time.Millisecond) // links come and go in a storm of pods; let some pass
-	}
 }

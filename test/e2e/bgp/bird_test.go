@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +20,8 @@ type bird struct {
 	at     func(ctx context.Context, argv ...string) *lab.Cmd
 	dir    string
 	router string
+	// process is the one that runs; start replaces it.
+	process *lab.Cmd
 }
 
 // startBird starts BIRD somewhere in the lab; it ends with the test.
@@ -30,18 +33,33 @@ func startBird(t *testing.T, l *lab.Lab, at func(context.Context, ...string) *la
 	}
 	b := &bird{lab: l, at: at, dir: dir, router: routerID}
 	b.write(t, config)
-	process := at(t.Context(), "/usr/sbin/bird", "-f", "-c", b.file("conf"), "-s", b.file("ctl"))
-	if err := process.Start(); err != nil {
-		t.Fatal(err)
-	}
+	b.start(t)
 	t.Cleanup(func() {
-		_ = process.Wait() // the test's context has ended it
+		_ = b.process.Wait() // the test's context has ended it
 		if log, err := os.ReadFile(b.file("log")); err == nil && t.Failed() {
 			t.Logf("BIRD's log:\n%s", log[max(0, len(log)-6000):])
 		}
 	})
-	l.Eventually(t, settle, "BIRD answers", func() error { _, err := b.ask("show", "status"); return err })
 	return b
+}
+
+// start runs BIRD until the test ends, and returns when it answers.
+func (b *bird) start(t *testing.T) {
+	t.Helper()
+	b.process = b.at(t.Context(), "/usr/sbin/bird", "-f", "-c", b.file("conf"), "-s", b.file("ctl"))
+	if err := b.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.lab.Eventually(t, settle, "BIRD answers", func() error { _, err := b.ask("show", "status"); return err })
+}
+
+// crash ends BIRD without a word to anybody.
+func (b *bird) crash(t *testing.T) {
+	t.Helper()
+	if err := b.process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = b.process.Wait() // ended by the signal
 }
 
 func (b *bird) file(name string) string { return filepath.Join(b.dir, name) }

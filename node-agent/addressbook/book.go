@@ -228,6 +228,7 @@ func (b *Book) Free(hostInterface string) {
 		return
 	}
 	delete(b.endpoints, hostInterface)
+	emptied := len(b.endpoints) == 0
 	for _, a := range e.Addresses {
 		delete(b.holders[a], hostInterface)
 		if len(b.holders[a]) > 0 {
@@ -236,9 +237,13 @@ func (b *Book) Free(hostInterface string) {
 		delete(b.holders, a)
 		if known := b.blockOf(a); known != nil {
 			known.unmark(a, b.now())
+			emptied = emptied || known.inUse == 0
 		}
 	}
 	b.wake()
+	if emptied { // a block may be surplus now, or the node drained
+		b.demand()
+	}
 }
 
 // Get returns an endpoint.

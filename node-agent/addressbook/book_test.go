@@ -188,6 +188,28 @@ func TestSharesGiveBackSurplusBlocksForGood(t *testing.T) {
 	}
 }
 
+// Nobody may come by for minutes after the last pod has gone.
+func TestEmptyBlockChangesTheDemand(t *testing.T) {
+	calls := 0
+	b := New(Options{Now: (&clock{}).Now, Linger: time.Minute, DemandChanged: func() { calls++ }})
+	b.SetPools([]Pool{pool("p", "10.0.0.0/16", 64)})
+	b.SetBlocks([]Block{own("10.0.0.0/26", "p")})
+	for _, key := range []string{"a", "b"} {
+		if _, err := b.Reserve(ended(), ask(key, "p")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls = 0
+	b.Free("a")
+	if calls != 0 {
+		t.Errorf("one of two pods gone: DemandChanged was called %d times", calls)
+	}
+	b.Free("b")
+	if calls != 1 {
+		t.Errorf("both pods gone: DemandChanged was called %d times", calls)
+	}
+}
+
 func TestReleasedBlocksOfAnEarlierRunServeNobody(t *testing.T) {
 	b := newTestBook(&clock{}, 0)
 	b.SetPools([]Pool{pool("p", "10.0.0.0/16", 63)})

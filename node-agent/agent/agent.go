@@ -72,6 +72,7 @@ type Agent struct {
 	unrecorded []string      // interfaces found at start without a record
 	synced     atomic.Bool
 	nodeGone   atomic.Bool
+	drained    atomic.Bool
 }
 
 // New prepares an agent. Nothing runs yet.
@@ -225,6 +226,19 @@ func (a *Agent) noteNode(ctx context.Context) {
 	}
 }
 
+// isDrained says whether the node takes no pods and has none: then BGP withdraws its blocks.
+func (a *Agent) isDrained(ctx context.Context) bool {
+	node := a.ownNode(ctx)
+	return node != nil && node.Spec.Unschedulable && len(a.book.Endpoints()) == 0
+}
+
+// noteDrained wakes BGP when that changes. The last pod's address comes back a moment after its record has gone.
+func (a *Agent) noteDrained(ctx context.Context) {
+	if drained := a.isDrained(ctx); a.drained.Swap(drained) != drained {
+		a.bgp.wakeUp()
+	}
+}
+
 // watch names the kinds that the agent follows, and what each wakes.
 func (a *Agent) watch(ctx context.Context) error {
 	namespace := &metav1.PartialObjectMetadata{}
@@ -253,6 +267,9 @@ func (a *Agent) watch(ctx context.Context) error {
 			AddFunc: func(o any) {
 				if record, ok := o.(*v1alpha1.WorkloadEndpoint); ok {
 					a.recordSeen(record)
+				}
+				if a.drained.Load() {
+					a.noteDrained(ctx)
 				}
 			},
 			DeleteFunc: func(o any) {

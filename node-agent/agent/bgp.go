@@ -188,9 +188,7 @@ func (b *bgp) gather(ctx context.Context) (bgpplan.Input, error) {
 			return in, err
 		}
 	}
-	if node := b.agent.ownNode(ctx); node != nil {
-		in.Draining = node.Spec.Unschedulable && len(b.agent.book.Endpoints()) == 0
-	}
+	in.Draining = b.agent.isDrained(ctx)
 	return in, nil
 }
 

@@ -61,6 +61,7 @@ func (a *Agent) settleLedger(ctx context.Context) time.Duration {
 		}
 	}
 	a.book.SetBlocks(own)
+	a.noteDrained(ctx)
 	shares, again := a.book.Shares()
 	a.metrics.shares(shares)
 	a.reporter.update(func(s *v1alpha1.NodeNetworkStatus) { s.Pools = poolStatuses(shares) })

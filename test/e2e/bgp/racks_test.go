@@ -152,7 +152,7 @@ func (r *racks) withdrawn(t *testing.T) {
 	before := r.uptimes(t)
 	across := traffic(t, r.pods[0], r.pods[1])
 	reached := func(p *lab.Pod) error {
-		_, err := r.Outside.Command(t.Context(), "ping", "-n", "-c1", "-W1", p.V4().String()).CombinedOutput()
+		_, err := r.Outside.Command(t.Context(), "ping", "-n", "-c1", "-W0.2", p.V4().String()).CombinedOutput()
 		return err
 	}
 	gone := func(block string) {
@@ -172,15 +172,26 @@ func (r *racks) withdrawn(t *testing.T) {
 
 	last := r.pods[2]
 	block := blockOf(t, r.Lab, last)
-	if err := r.StopPod(t.Context(), last); err != nil {
-		t.Fatal(err)
+	schedulable := func(yes bool) {
+		t.Helper()
+		edit(t, r.Lab, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.Nodes[2].Name}}, func(n *corev1.Node) { n.Spec.Unschedulable = !yes })
 	}
-	edit(t, r.Lab, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.Nodes[2].Name}}, func(n *corev1.Node) { n.Spec.Unschedulable = true })
-	gone(block)
-	if reached(last) == nil {
-		t.Error("a pod on a drained node is reached")
+	schedulable(false) // drain: the node first, then its pods
+	stop := func() {
+		t.Helper()
+		if err := r.StopPod(t.Context(), last); err != nil {
+			t.Fatal(err)
+		}
+		gone(block)
+		if reached(last) == nil {
+			t.Error("a pod on a drained node is reached")
+		}
 	}
-	edit(t, r.Lab, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.Nodes[2].Name}}, func(n *corev1.Node) { n.Spec.Unschedulable = false })
+	stop()
+	last = startPod(t, r.Lab, 2, "default/daemon") // tolerates what drains others
+	r.Eventually(t, settle, "the outside reaches a pod on a node that was drained", func() error { return reached(last) })
+	stop()
+	schedulable(true)
 	awaitFrom(t, r.Lab, r.bird, block, r.Nodes[2])
 
 	// The node gets another block for the one that is deleted.

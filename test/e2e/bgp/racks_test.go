@@ -1,6 +1,7 @@
 package bgp_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -276,6 +277,9 @@ func (r *racks) flapping(t *testing.T) {
 	if out, err := r.Command(t.Context(), "ip", "addr", "add", "192.0.2.1/32", "dev", "lo").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	t.Cleanup(func() { // the router outlives the lab
+		_ = r.Command(context.Background(), "ip", "addr", "del", "192.0.2.1/32", "dev", "lo").Run()
+	})
 	before, processes, lines := r.uptimes(t), r.processes(t), r.logLines(t)
 	stops := []func(string){pings(t, r.pods[0], "the shared prefix", netip.MustParseAddr("192.0.2.1"))}
 	for i := range r.pods {

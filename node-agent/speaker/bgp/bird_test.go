@@ -308,3 +308,18 @@ func TestASChange(t *testing.T) {
 		routers.Eventually(t, 5*time.Second, hasNot(b, "10.211.0.0/26"))
 	}
 }
+
+// TestReplacedSessionIsNotEstablished asks for the status at once after a plan that gives a session another password.
+func TestReplacedSessionIsNotEstablished(t *testing.T) {
+	t.Parallel()
+	n, h := pair(t)
+	routers.StartBird(t, h, "10.0.0.1", `protocol bgp node { local 10.0.0.1 as 65001; neighbor 10.0.0.2 as 64512; ipv4 { import all; export all; }; }`)
+	s := to(65001, "10.0.0.2", "10.0.0.1")
+	n.apply(plan(64512, "10.0.0.2", []bgpplan.Session{s}))
+	n.waitEstablished(10*time.Second, "10.0.0.1")
+	s.Password = "BIRD has none"
+	n.apply(plan(64512, "10.0.0.2", []bgpplan.Session{s}))
+	if got := n.sessionTo("10.0.0.1"); got.Established() || got.Peer != s.Peer {
+		t.Errorf("the new session is %+v", got)
+	}
+}

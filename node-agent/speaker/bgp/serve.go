@@ -116,6 +116,7 @@ func (e *Engine) converse(ctx context.Context, stop func(), conn *net.UnixConn, 
 			e.hub.unsubscribe(queue)
 		case r.Apply != nil:
 			failures := e.Apply(ctx, r.Apply.Plan)
+			e.publish() // before the answer: nobody may take the state of a replaced session for the new one's
 			queue.put(speaker.Event{Applied: &speaker.Applied{Sequence: r.Apply.Sequence, Failures: failures}})
 		}
 	}

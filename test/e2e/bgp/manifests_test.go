@@ -254,11 +254,11 @@ func (m *manifests) reflectors(t *testing.T) {
 					}
 				}
 			}
+			m.backToMesh(t)
 		})
 		if !ok {
 			return
 		}
-		m.backToMesh(t)
 	}
 }
 

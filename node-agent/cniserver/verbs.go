@@ -101,19 +101,20 @@ func (s *Server) reserve(ctx context.Context, c *call) (addressbook.Endpoint, er
 	return s.book.Reserve(ctx, addressbook.Request{Endpoint: e, Candidates: candidates, Exact: exact})
 }
 
-// establish writes the record and makes the link at the same time; each takes about as long as the other.
+// establish writes the record and makes the link at the same time. The record takes longer, so it does not wait for
+// another thread to wake up.
 func (s *Server) establish(ctx context.Context, e addressbook.Endpoint) error {
 	spec, err := Spec(e, s.pools.MTU(e.Pools))
 	if err != nil {
 		return err
 	}
-	recorded := make(chan error, 1)
-	go func() { recorded <- s.records.Create(ctx, Record(e, s.node)) }()
-	wired := s.wiring.Wire(spec)
-	if wired != nil {
-		wired = fmt.Errorf("wire pod %s/%s: %w", e.Namespace, e.Pod, wired)
+	wired := make(chan error, 1)
+	go func() { wired <- s.wiring.Wire(spec) }()
+	recorded := s.records.Create(ctx, Record(e, s.node))
+	if err := <-wired; err != nil {
+		return errors.Join(fmt.Errorf("wire pod %s/%s: %w", e.Namespace, e.Pod, err), recorded)
 	}
-	return errors.Join(wired, <-recorded)
+	return recorded
 }
 
 func (s *Server) del(ctx context.Context, c *call) *protocol.Error {

@@ -66,7 +66,7 @@ func (b *bird) file(name string) string { return filepath.Join(b.dir, name) }
 
 func (b *bird) write(t *testing.T, config string) {
 	t.Helper()
-	full := fmt.Sprintf("log %q all;\nrouter id %s;\nprotocol device {}\n%s\n", b.file("log"), b.router, config)
+	full := fmt.Sprintf("log %q all;\ntimeformat protocol iso long ms;\nrouter id %s;\nprotocol device {}\n%s\n", b.file("log"), b.router, config)
 	if err := os.WriteFile(b.file("conf"), []byte(full), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -85,26 +85,43 @@ func (b *bird) ask(args ...string) (string, error) {
 	return b.at(context.Background(), append([]string{"/usr/sbin/birdc", "-s", b.file("ctl")}, args...)...).CombinedOutput()
 }
 
+// uptime says since when a session of BIRD's is up.
+type uptime struct {
+	session string
+	since   time.Time
+}
+
+// same allows for BIRD's rounding: it computes the time of day anew whenever it is asked.
+func (u uptime) same(v uptime) bool {
+	return u.session == v.session && v.since.Sub(u.since).Abs() < 100*time.Millisecond
+}
+
+func (u uptime) String() string { return u.session + " since " + u.since.Format(time.StampMilli) }
+
 // established returns since when the session with a neighbour is up, as BIRD says it.
-func (b *bird) established(neighbour netip.Addr) (string, error) {
+func (b *bird) established(neighbour netip.Addr) (uptime, error) {
 	out, err := b.ask("show", "protocols", "all")
 	if err != nil {
-		return "", err
+		return uptime{}, err
 	}
-	since := ""
+	var up uptime
 	for line := range strings.Lines(out) {
 		fields := strings.Fields(line)
-		if len(fields) >= 5 && fields[1] == "BGP" {
-			since = ""
+		if len(fields) >= 6 && fields[1] == "BGP" { // node1 BGP --- up 2026-11-21 15:06:55.511 Established
+			up = uptime{}
 			if fields[len(fields)-1] == "Established" {
-				since = strings.Join(fields[3:len(fields)-1], " ") + " of " + fields[0]
+				since, err := time.Parse(time.DateTime, fields[4]+" "+fields[5])
+				if err != nil {
+					return up, err
+				}
+				up = uptime{fields[0], since}
 			}
 		}
-		if len(fields) == 3 && fields[0] == "Neighbor" && fields[2] == neighbour.String() && since != "" {
-			return since, nil
+		if len(fields) == 3 && fields[0] == "Neighbor" && fields[2] == neighbour.String() && up.session != "" {
+			return up, nil
 		}
 	}
-	return "", fmt.Errorf("BIRD has no established session with %s:\n%s", neighbour, out)
+	return uptime{}, fmt.Errorf("BIRD has no established session with %s:\n%s", neighbour, out)
 }
 
 // from returns the neighbours that BIRD has a route for a prefix from.

@@ -207,9 +207,7 @@ func (r *racks) withdrawn(t *testing.T) {
 	}
 	r.Eventually(t, settle, "pods reach each other", func() error { return lab.PingMatrix(t.Context(), r.pods) })
 	across("withdrawals of another node")
-	if after := r.uptimes(t); !slices.Equal(before, after) {
-		t.Errorf("sessions were %v and are %v", before, after)
-	}
+	undisturbed(t, before, r.uptimes(t))
 }
 
 func (r *racks) blockObject(t *testing.T, cidr string) *v1alpha1.IPBlock {
@@ -227,22 +225,35 @@ func (r *racks) blockObject(t *testing.T, cidr string) *v1alpha1.IPBlock {
 	return nil
 }
 
-// uptimes tells since when the sessions with the router are up, as the nodes say it and as the router does.
-func (r *racks) uptimes(t *testing.T) []string {
+// bothUptimes is what the two ends of a session say.
+type bothUptimes struct {
+	node   string
+	router uptime
+}
+
+// uptimes tells since when the sessions with the router are up.
+func (r *racks) uptimes(t *testing.T) []bothUptimes {
 	t.Helper()
-	var all []string
+	var all []bothUptimes
 	for i, n := range r.Nodes {
 		up, err := sessions(t, r.Lab, n, fmt.Sprintf("BGPPeer/rack-%d", i+1))
 		if err != nil {
 			t.Fatal(err)
 		}
-		since, err := r.bird.established(n.V4)
+		router, err := r.bird.established(n.V4)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, fmt.Sprint(n.Name, up, " ", since))
+		all = append(all, bothUptimes{fmt.Sprint(n.Name, up), router})
 	}
 	return all
+}
+
+func undisturbed(t *testing.T, before, after []bothUptimes) {
+	t.Helper()
+	if !slices.EqualFunc(before, after, func(b, a bothUptimes) bool { return b.node == a.node && b.router.same(a.router) }) {
+		t.Errorf("sessions were %v and are %v", before, after)
+	}
 }
 
 const (
@@ -331,9 +342,7 @@ func (r *racks) flapping(t *testing.T) {
 	for _, stop := range stops {
 		stop("a peer flaps")
 	}
-	if after := r.uptimes(t); !slices.Equal(before, after) {
-		t.Errorf("the router's sessions were %v and are %v", before, after)
-	}
+	undisturbed(t, before, r.uptimes(t))
 	if after := r.processes(t); !slices.Equal(processes, after) {
 		t.Errorf("agents and speakers were %v and are %v", processes, after)
 	}

@@ -19,6 +19,11 @@ const (
 	reconnectPause = 50 * time.Millisecond
 	// staleLimit is how long routes may be kept for a peer that the speaker says nothing of.
 	staleLimit = 120 * time.Second
+	// departedHold is how long routes of other nodes stay when the plan drops their sessions: what is to take their place,
+	// such as route reflectors, may come with the next object, and needs a moment. While sessions of the new plan have not
+	// converged they stay longer, up to departedLimit.
+	departedHold  = 5 * time.Second
+	departedLimit = 30 * time.Second
 )
 
 // ErrNotConnected says that the speaker does not run now. The plan reaches it when it does.
@@ -40,6 +45,8 @@ type Client struct {
 	failures  []Failure
 	waiting   map[uint64]chan Applied
 	restarted time.Time
+	// departed are nodes whose session was dropped by a plan, and when.
+	departed map[netip.Addr]time.Time
 	// complete says that this connection's first routes have come.
 	complete bool
 }
@@ -48,7 +55,7 @@ type Client struct {
 func NewClient(socket string) *Client {
 	return &Client{
 		socket: socket, learned: newLearned(), changed: make(chan struct{}, 1), waiting: map[uint64]chan Applied{},
-		restarted: time.Now(),
+		restarted: time.Now(), departed: map[netip.Addr]time.Time{},
 	}
 }
 
@@ -88,6 +95,7 @@ func (c *Client) Apply(ctx context.Context, plan bgpplan.Plan) ([]Failure, error
 		defer c.mu.Unlock()
 		return c.failures, nil
 	}
+	c.depart(plan)
 	c.plan = &plan
 	answer, err := c.send()
 	c.mu.Unlock()
@@ -103,6 +111,42 @@ func (c *Client) Apply(ctx context.Context, plan bgpplan.Plan) ([]Failure, error
 		}
 		return applied.Failures, nil
 	}
+}
+
+// depart keeps the routes of nodes whose session the next plan drops, for a while. c.mu is held.
+func (c *Client) depart(next bgpplan.Plan) {
+	if c.plan == nil {
+		return
+	}
+	stays := map[netip.Addr]bool{}
+	for _, s := range next.Sessions {
+		stays[s.Peer] = true
+		delete(c.departed, s.Peer)
+	}
+	var gone []netip.Addr
+	for _, s := range c.plan.Sessions {
+		if s.Node != "" && !stays[s.Peer] {
+			gone = append(gone, s.Peer)
+			c.departed[s.Peer] = time.Now()
+		}
+	}
+	if len(gone) > 0 {
+		c.learned.hold(gone)
+	}
+}
+
+// lingers says whether the routes of a departed node are still kept. c.mu is held.
+func (c *Client) lingers(peer netip.Addr, pending bool) bool {
+	at, ok := c.departed[peer]
+	if !ok {
+		return false
+	}
+	since := time.Since(at)
+	if since < departedHold || pending && since < departedLimit {
+		return true
+	}
+	delete(c.departed, peer)
+	return false
 }
 
 // send sends the plan. c.mu is held.
@@ -228,16 +272,21 @@ func (c *Client) awaitAgain(peers []netip.Addr) {
 	}
 }
 
-// release drops the stale routes whose peers have converged or are gone.
+// release drops the stale routes whose peers have converged, or are gone for long enough.
 func (c *Client) release() (dropped bool) {
 	c.mu.Lock()
 	// Until the speaker has the plan, it knows of no peer, and none has converged.
 	ready := c.complete && (c.plan == nil || len(c.status.Sessions) > 0 || len(c.plan.Sessions) == 0)
 	expired := time.Since(c.restarted) > staleLimit
-	pending := map[netip.Addr]bool{}
+	pending, awaited := map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for _, s := range c.status.Sessions {
 		if !s.Converged {
 			pending[s.Peer] = true
+		}
+	}
+	for peer := range c.departed {
+		if c.lingers(peer, len(pending) > 0) {
+			awaited[peer] = true
 		}
 	}
 	planned := c.plan != nil
@@ -249,7 +298,7 @@ func (c *Client) release() (dropped bool) {
 		if !peer.IsValid() {
 			return len(pending) > 0 && !expired // adopted from the kernel: of any peer
 		}
-		return pending[peer]
+		return pending[peer] || awaited[peer]
 	})
 }
 

@@ -309,7 +309,8 @@ func (e *Engine) applySessions(ctx context.Context, plan *bgpplan.Plan, fail fun
 	}
 	for peer, s := range e.sessions {
 		if !wanted[peer] {
-			if err := e.delete(ctx, s, false); err != nil {
+			// A node drops the session too, and has to learn first what takes its place. A router is told.
+			if err := e.delete(ctx, s, s.plan.Node != ""); err != nil {
 				fail(peer, "delete the session", err)
 			}
 		}

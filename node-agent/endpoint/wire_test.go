@@ -16,35 +16,12 @@ import (
 
 	"github.com/causeway-net/causeway/node-agent/endpoint"
 	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/test/namespaces"
 )
 
-// TestMain runs the tests in a network and a mount namespace of their own, so that nothing of the host is touched.
 func TestMain(m *testing.M) {
 	runtime.LockOSThread()
-	if err := enter(); err != nil {
-		fmt.Fprintln(os.Stderr, "These tests need root, or user namespaces:", err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
-func enter() error {
-	if os.Getenv("ENDPOINT_TEST_INSIDE") != "" {
-		return nil
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), "ENDPOINT_TEST_INSIDE=1")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &unixAttr
-	if err := cmd.Run(); err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			os.Exit(exit.ExitCode())
-		}
-		return err
-	}
-	os.Exit(0)
-	return nil
+	os.Exit(namespaces.Main(m, namespaces.Prepare))
 }
 
 func podNamespace(t testing.TB) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -15,7 +16,10 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/routeplan"
+	"github.com/causeway-net/causeway/test/namespaces"
 )
+
+func TestMain(m *testing.M) { os.Exit(namespaces.Main(m, namespaces.Prepare)) }
 
 // enter puts the test into a network namespace of its own, with a NIC and two pods' host ends. The thread, and with it
 // the namespace, ends with the test.
@@ -23,7 +27,7 @@ func enter(t testing.TB) *Applier {
 	t.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("make a network namespace (the tests need root): %v", err)
+		t.Fatalf("make a network namespace: %v", err)
 	}
 	for _, c := range []string{
 		"ip link set lo up",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -14,14 +15,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/node-agent/routeplan"
+	"github.com/causeway-net/causeway/test/namespaces"
 )
+
+func TestMain(m *testing.M) { os.Exit(namespaces.Main(m, namespaces.Prepare)) }
 
 // enter puts the test into a network namespace of its own, which ends with the test's thread.
 func enter(t *testing.T, commands ...string) {
 	t.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatalf("make a network namespace (the tests need root): %v", err)
+		t.Fatalf("make a network namespace: %v", err)
 	}
 	for _, c := range commands {
 		run(t, c)

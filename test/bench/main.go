@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/causeway-net/causeway/test/lab"
+	"github.com/causeway-net/causeway/test/namespaces"
 )
 
 // options are the sizes of the measurements.
@@ -37,8 +38,8 @@ func run(args []string) int {
 	if err := f.Parse(args); err != nil {
 		return 2
 	}
-	if !lab.Inside() {
-		return lab.Enter(args)
+	if !namespaces.Inside() {
+		return namespaces.Enter(args)
 	}
 	if err := lab.Prepare(); err != nil {
 		return report(fmt.Errorf("prepare the lab's namespaces: %w", err))

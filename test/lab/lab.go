@@ -21,6 +21,7 @@ import (
 
 	"github.com/causeway-net/causeway/test/lab/controlplane"
 	"github.com/causeway-net/causeway/test/lab/machine"
+	"github.com/causeway-net/causeway/test/namespaces"
 )
 
 const (
@@ -101,7 +102,7 @@ func Start(t testing.TB, o Options) *Lab {
 
 // New starts a lab. This process must be inside the namespaces of Enter.
 func New(ctx context.Context, o Options) (*Lab, error) {
-	if !Inside() {
+	if !namespaces.Inside() {
 		return nil, fmt.Errorf("the lab must run in namespaces of its own: call lab.Main from TestMain")
 	}
 	if o.Nodes == 0 {

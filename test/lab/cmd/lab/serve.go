@@ -11,12 +11,13 @@ import (
 
 	"github.com/causeway-net/causeway/test/lab"
 	"github.com/causeway-net/causeway/test/lab/machine"
+	"github.com/causeway-net/causeway/test/namespaces"
 )
 
 // serve is the lab's process: it enters the namespaces, brings everything up, shows it, and answers until it is killed.
 func serve(ctx context.Context, o lab.Options) error {
-	if !lab.Inside() {
-		return exitCodeError(lab.Enter(os.Args[1:]))
+	if !namespaces.Inside() {
+		return exitCodeError(namespaces.Enter(os.Args[1:]))
 	}
 	s, err := findState()
 	if err != nil {

@@ -144,7 +144,11 @@ func (m *member) follow(ctx context.Context, t *testing.T) {
 	t.Helper()
 	updates := make(chan netlink.RouteUpdate, 1024)
 	err := netlink.RouteSubscribeWithOptions(updates, ctx.Done(), netlink.RouteSubscribeOptions{
-		Namespace: &m.ns, ReceiveBufferSize: 4 << 20, ReceiveBufferForceSize: true,
+		Namespace: &m.ns, ErrorCallback: func(err error) {
+			if ctx.Err() == nil {
+				t.Errorf("%s: follow the kernel: %v", m.address, err)
+			}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ type Lab struct {
 	local   *machine.Local
 	runner  machine.Runner // where the nodes are
 	vm      io.Closer
-	started map[string]*Cmd // controllers by name
+	started map[string]*controller
 	mu      sync.Mutex
 	pods    map[string]*Pod // those with a network namespace, by key
 }
@@ -117,7 +117,7 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	l := &Lab{o: o, started: map[string]*Cmd{}, pods: map[string]*Pod{}}
+	l := &Lab{o: o, started: map[string]*controller{}, pods: map[string]*Pod{}}
 	if err := l.start(ctx); err != nil {
 		l.Stop()
 		return nil, fmt.Errorf("start the lab: %w", err)
@@ -131,7 +131,7 @@ func (l *Lab) Stop() {
 		n.stopAgent(syscall.SIGKILL)
 	}
 	for _, c := range l.started {
-		c.end(syscall.SIGKILL)
+		c.stop(syscall.SIGKILL)
 	}
 	if l.ControlPlane != nil {
 		l.ControlPlane.Stop()

@@ -147,33 +147,6 @@ func (n *Node) Agent() *Cmd { return n.agent }
 // AgentLog is the file that the agent's output goes to.
 func (n *Node) AgentLog() string { return filepath.Join(n.lab.Dir, "agent-"+n.Name+".log") }
 
-// StartController starts one more controller under a name of its own.
-func (l *Lab) StartController(name string, args ...string) error {
-	kubeconfig, err := l.Kubeconfig(name+".kubeconfig", controlplane.ControllerUser)
-	if err != nil {
-		return err
-	}
-	log, err := os.OpenFile(filepath.Join(l.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("open the log of the controller: %w", err)
-	}
-	argv := append([]string{l.Bin("causeway-controller"), "--kubeconfig=" + kubeconfig,
-		"--metrics-bind-address=0", "--health-probe-bind-address=0"}, l.o.ControllerArgs...)
-	c := &Cmd{ctx: context.Background(), runner: l.local, spec: machine.Spec{Argv: append(argv, args...)}, Stdout: log, Stderr: log, closer: log}
-	l.started[name] = c
-	return c.Start()
-}
-
-// StopController ends a controller.
-func (l *Lab) StopController(name string, sig syscall.Signal) error {
-	c := l.started[name]
-	if c == nil || !c.Running() {
-		return fmt.Errorf("there is no running controller %s", name)
-	}
-	c.end(sig)
-	return nil
-}
-
 // waitReady waits until every agent has said that it is ready.
 func (l *Lab) waitReady(ctx context.Context) error {
 	return retry.Until(ctx, time.Minute, func() error {

@@ -55,10 +55,11 @@ func DefaultOptions() Options {
 		HealthProbeBindAddress:  ":8081",
 		LeaderElect:             true,
 		LeaderElectionNamespace: v1alpha1.SystemNamespace,
-		LeaseDuration:           5 * time.Second,
-		RenewDeadline:           3 * time.Second,
-		RetryPeriod:             500 * time.Millisecond,
-		Logger:                  logr.Discard(),
+		// A pod's ADD waits for 25 s, longer than a new leader takes; and a slow API server must not end the leader.
+		LeaseDuration: 10 * time.Second,
+		RenewDeadline: 7 * time.Second,
+		RetryPeriod:   time.Second,
+		Logger:        logr.Discard(),
 	}
 }
 

@@ -6,12 +6,18 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/causeway-net/causeway/test/namespaces"
 )
 
 // Main runs a package's tests inside namespaces of their own; call it from TestMain and exit with what it returns.
 // Everything in there ends with the process, however that ends.
-func Main(m *testing.M) int { return namespaces.Main(m, Prepare) }
+func Main(m *testing.M) int {
+	log.SetLogger(logr.Discard()) // else the API client prints a stack trace about it
+	return namespaces.Main(m, Prepare)
+}
 
 // Prepare makes the namespaces that namespaces.Enter gave us usable for a lab: mounts, and a router between its subnets.
 func Prepare() error {

@@ -332,7 +332,7 @@ func (e *Engine) applySessions(ctx context.Context, plan *bgpplan.Plan, fail fun
 			}
 			restarting = true
 		}
-		if err := e.add(ctx, s, restarting); err != nil {
+		if err := e.add(ctx, s, plan.Global.RouterID, restarting); err != nil {
 			fail(s.Peer, "add the session", err)
 		}
 	}
@@ -346,7 +346,7 @@ func sameSession(a, b bgpplan.Session) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-func (e *Engine) add(ctx context.Context, s *bgpplan.Session, restarting bool) error {
+func (e *Engine) add(ctx context.Context, s *bgpplan.Session, routerID netip.Addr, restarting bool) error {
 	if err := e.server.AddPeer(ctx, &api.AddPeerRequest{Peer: neighbor(s, restarting && s.RestartTime > 0)}); err != nil {
 		return err
 	}
@@ -355,7 +355,7 @@ func (e *Engine) add(ctx context.Context, s *bgpplan.Session, restarting bool) e
 		return err
 	}
 	f.adjust(s.HoldTime.Seconds(), s.KeepaliveTime.Seconds())
-	added := newSession(*s, f, e.changed)
+	added := newSession(*s, routerID, f, e.changed)
 	e.mu.Lock()
 	e.sessions[s.Peer] = added
 	e.mu.Unlock()

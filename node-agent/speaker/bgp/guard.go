@@ -21,6 +21,8 @@ const openTimeout = 10 * time.Second
 type guard struct {
 	*net.TCPConn
 	session bgpplan.Session
+	// routerID is the node's own.
+	routerID netip.Addr
 	// failed takes what went wrong.
 	failed func(fault)
 
@@ -37,9 +39,9 @@ type guard struct {
 	sent map[netip.Prefix]struct{}
 }
 
-func newGuard(conn *net.TCPConn, s bgpplan.Session, failed func(fault)) *guard {
+func newGuard(conn *net.TCPConn, s bgpplan.Session, routerID netip.Addr, failed func(fault)) *guard {
 	_ = conn.SetReadDeadline(time.Now().Add(openTimeout))
-	return &guard{TCPConn: conn, session: s, failed: failed, sent: map[netip.Prefix]struct{}{}}
+	return &guard{TCPConn: conn, session: s, routerID: routerID, failed: failed, sent: map[netip.Prefix]struct{}{}}
 }
 
 // quiet ends the connection without a NOTIFICATION, so that the peer keeps the routes (RFC 4724 section 4.2).
@@ -115,7 +117,7 @@ func (g *guard) open(body []byte) ([]byte, error) {
 	g.check = sanitizer{
 		external: g.session.External(), fourOctetAS: o.fourOctetAS,
 		ipv4: o.ipv4 && g.session.IPv4, ipv6: o.ipv6 && g.session.IPv6,
-		own: g.session.LocalAS, allowOwn: int(g.session.AllowOwnAS),
+		own: g.session.LocalAS, allowOwn: int(g.session.AllowOwnAS), routerID: g.routerID,
 	}
 	if !g.check.ipv4 && !g.check.ipv6 {
 		return nil, g.end(2, 7, "The peer carries neither of the address families that this session has.")

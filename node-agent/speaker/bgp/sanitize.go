@@ -17,6 +17,9 @@ type sanitizer struct {
 	// withdrawal: GoBGP v3.37.0 ignores it and goes on to use the path that it should replace.
 	own      uint32
 	allowOwn int
+	// routerID is the node's own. A route with it as ORIGINATOR_ID has come back from a reflector (RFC 4456 section 8), and
+	// becomes a withdrawal too.
+	routerID netip.Addr
 }
 
 // updateFault is an UPDATE that ends the session: what it says can't be told.
@@ -120,7 +123,7 @@ func (c *cleaner) attribute(a attribute) *updateFault {
 		}
 	}
 	switch ok, drop := c.wellFormed(a); {
-	case ok && a.code == attrASPath && c.loops(a.value):
+	case ok && (a.code == attrASPath && c.loops(a.value) || a.code == attrOriginator && netip.AddrFrom4([4]byte(a.value)) == c.routerID):
 		c.bad = true // nothing is wrong with it
 		return nil
 	case !ok && drop:

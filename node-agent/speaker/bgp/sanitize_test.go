@@ -105,6 +105,32 @@ func TestLoopIsWithdrawn(t *testing.T) {
 	}
 }
 
+func TestOwnRouteFromAReflectorIsWithdrawn(t *testing.T) {
+	t.Parallel()
+	m, err := bgp.NewBGPUpdateMessage(nil, []bgp.PathAttributeInterface{
+		bgp.NewPathAttributeOrigin(0), bgp.NewPathAttributeAsPath(nil), bgp.NewPathAttributeNextHop("10.0.0.1"), bgp.NewPathAttributeLocalPref(100),
+		bgp.NewPathAttributeOriginatorId("10.0.0.7"), bgp.NewPathAttributeClusterList([]string{"224.0.0.1"}),
+	}, []*bgp.IPAddrPrefix{bgp.NewIPAddrPrefix(24, "192.0.2.0")}).Serialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, own := range map[string]bool{"10.0.0.7": true, "10.0.0.8": false} {
+		s := sanitizers()[1]
+		s.routerID = netip.MustParseAddr(id)
+		cleaned, complaint, fault := s.clean(m[headerLength:])
+		if fault != nil || complaint != "" {
+			t.Fatalf("%s: %q %v", id, complaint, fault)
+		}
+		u, err := splitUpdate(cleaned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if withdrawn := len(u.nlri) == 0 && len(u.attributes) == 0 && len(u.withdrawn) == 4; withdrawn != own {
+			t.Errorf("%s: became %x", id, cleaned)
+		}
+	}
+}
+
 // TestMutatedUpdates throws 50,000 mutated messages at the check.
 func TestMutatedUpdates(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"syscall"
@@ -27,8 +28,9 @@ const (
 
 // session is one configured peer: GoBGP's state machine and the connections that we make for it.
 type session struct {
-	plan bgpplan.Session
-	fsm  fsm
+	plan     bgpplan.Session
+	routerID netip.Addr // the node's
+	fsm      fsm
 	// changed is called when the status may have changed.
 	changed func()
 	cancel  context.CancelFunc
@@ -50,11 +52,11 @@ type session struct {
 	started   time.Time
 }
 
-func newSession(plan bgpplan.Session, f fsm, changed func()) *session {
+func newSession(plan bgpplan.Session, routerID netip.Addr, f fsm, changed func()) *session {
 	ctx, cancel := context.WithCancel(context.Background())
 	now := time.Now()
 	s := &session{
-		plan: plan, fsm: f, changed: changed, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1),
+		plan: plan, routerID: routerID, fsm: f, changed: changed, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1),
 		since: now, started: now, eor: map[bool]bool{},
 	}
 	s.wait.Add(1)
@@ -287,7 +289,7 @@ func (s *session) deliver(conn *net.TCPConn) {
 		_ = conn.Close()
 		return
 	}
-	g := newGuard(conn, s.plan, s.fail)
+	g := newGuard(conn, s.plan, s.routerID, s.fail)
 	select {
 	case s.fsm.connections <- g:
 		s.conn, s.delivered = g, time.Now()

@@ -146,9 +146,11 @@ type BGPPeerStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// expected is the number of sessions that the selectors ask for, counted on every node that has one.
+	// +kubebuilder:default=0
 	// +optional
 	Expected int32 `json:"expected"`
 	// established is how many of them are up.
+	// +kubebuilder:default=0
 	// +optional
 	Established int32 `json:"established"`
 	// sessions is "established/expected", for people.

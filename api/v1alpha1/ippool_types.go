@@ -99,14 +99,17 @@ type IPPoolStatus struct {
 	Capacity int64 `json:"capacity,omitempty"`
 
 	// allocated is the number of addresses that WorkloadEndpoints hold.
+	// +kubebuilder:default=0
 	// +optional
 	Allocated int64 `json:"allocated"`
 
 	// free is capacity less allocated.
+	// +kubebuilder:default=0
 	// +optional
 	Free int64 `json:"free"`
 
 	// blocks is the number of blocks that nodes own.
+	// +kubebuilder:default=0
 	// +optional
 	Blocks int64 `json:"blocks"`
 
@@ -116,10 +119,12 @@ type IPPoolStatus struct {
 	Encapsulation Encapsulation `json:"encapsulation,omitempty"`
 
 	// nodesReady is the number of nodes that have rendered this generation.
+	// +kubebuilder:default=0
 	// +optional
 	NodesReady int32 `json:"nodesReady"`
 
 	// nodesTotal is the number of nodes with a live agent.
+	// +kubebuilder:default=0
 	// +optional
 	NodesTotal int32 `json:"nodesTotal"`
 

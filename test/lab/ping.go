@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
+	"time"
 
 	"github.com/causeway-net/causeway/test/lab/stream"
 )
@@ -105,6 +107,27 @@ func (p *ContinuousPing) Stop() (PingLoss, error) {
 	sent, _ := strconv.Atoi(m[1])     // Digits only.
 	received, _ := strconv.Atoi(m[2]) // Digits only.
 	return PingLoss{sent, received}, nil
+}
+
+// Pings runs a ContinuousPing until stop is called, which fails the test if any packet was lost; what says what happened
+// meanwhile.
+func Pings(t testing.TB, from *Pod, to netip.Addr) (stop func(what string)) {
+	t.Helper()
+	ping, err := StartPing(t.Context(), from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	return func(what string) {
+		t.Helper()
+		time.Sleep(time.Until(begin.Add(500 * time.Millisecond))) // a handful of pings in any case
+		loss, err := ping.Stop()
+		if err != nil || loss.Sent < 10 || loss.Sent-loss.Received > 1 { // one may be on its way at the end
+			t.Errorf("%s: ping from %s to %s: %v, %+v", what, from.Key(), to, err, loss)
+			return
+		}
+		t.Logf("%s: %d of %d pings from %s to %s answered", what, loss.Received, loss.Sent, from.Key(), to)
+	}
 }
 
 // StreamPort is where ServeStreams listens.

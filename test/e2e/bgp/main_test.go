@@ -86,27 +86,7 @@ func podsOnAll(t *testing.T, l *lab.Lab) []*lab.Pod {
 // traffic pings at 100/s between pods until it is stopped; nothing may be lost.
 func traffic(t *testing.T, from, to *lab.Pod) (stop func(what string)) {
 	t.Helper()
-	return pings(t, from, to.Key(), to.V4())
-}
-
-// pings is traffic to any address.
-func pings(t *testing.T, from *lab.Pod, name string, to netip.Addr) (stop func(what string)) {
-	t.Helper()
-	ping, err := lab.StartPing(t.Context(), from, to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	return func(what string) {
-		t.Helper()
-		time.Sleep(time.Until(begin.Add(500 * time.Millisecond))) // a handful of pings in any case
-		loss, err := ping.Stop()
-		if err != nil || loss.Sent < 10 || loss.Sent-loss.Received > 1 { // one may be on its way at the end
-			t.Errorf("%s: ping from %s to %s: %v, %+v", what, from.Key(), name, err, loss)
-			return
-		}
-		t.Logf("%s: %d of %d pings from %s to %s answered", what, loss.Received, loss.Sent, from.Key(), name)
-	}
+	return lab.Pings(t, from, to.V4())
 }
 
 // sessions returns a node's established sessions: peer to "source since".

@@ -292,7 +292,7 @@ func (r *racks) flapping(t *testing.T) {
 		_ = r.Command(context.Background(), "ip", "addr", "del", "192.0.2.1/32", "dev", "lo").Run()
 	})
 	before, processes, lines := r.uptimes(t), r.processes(t), r.logLines(t)
-	stops := []func(string){pings(t, r.pods[0], "the shared prefix", netip.MustParseAddr("192.0.2.1"))}
+	stops := []func(string){lab.Pings(t, r.pods[0], netip.MustParseAddr("192.0.2.1"))}
 	for i := range r.pods {
 		stops = append(stops, traffic(t, r.pods[i], r.pods[(i+1)%len(r.pods)]))
 	}

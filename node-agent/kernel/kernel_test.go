@@ -99,13 +99,7 @@ func TestForeignLinkOfOurName(t *testing.T) {
 
 func TestRepairsWhatOthersChange(t *testing.T) {
 	a := enter(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	wake, _ := a.Watch(ctx)
-	defer func() {
-		cancel()
-		for range wake { //nolint:revive // until it is closed
-		}
-	}()
+	wake, _ := watch(t, a)
 	state := func() string {
 		// The resync is minutes away: all that is repaired here was heard of.
 		return routes(t) + run(t, "ip neigh show dev vxlan.cw nud permanent") + run(t, "bridge fdb show dev vxlan.cw") + run(t, "ip -br address show dev vxlan.cw scope global") + run(t, "nft list table inet causeway")
@@ -265,13 +259,7 @@ func TestThousandBlocks(t *testing.T) {
 
 func TestWatchTellsNewPodsFromOtherChanges(t *testing.T) {
 	a := enter(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	wake, pods := a.Watch(ctx)
-	defer func() {
-		cancel()
-		for range wake { //nolint:revive // until it is closed
-		}
-	}()
+	wake, pods := watch(t, a)
 	within := func(c <-chan struct{}, limit time.Duration) bool {
 		select {
 		case <-c:
@@ -303,13 +291,7 @@ func TestWatchTellsNewPodsFromOtherChanges(t *testing.T) {
 
 func TestHundredThousandLearnedRoutes(t *testing.T) {
 	a := enter(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	wake, _ := a.Watch(ctx)
-	defer func() {
-		cancel()
-		for range wake { //nolint:revive // until it is closed
-		}
-	}()
+	watch(t, a)
 	in := input()
 	for i := range 100_000 {
 		in.Learned = append(in.Learned, routeplan.LearnedRoute{

@@ -47,6 +47,19 @@ func enter(t testing.TB) *Applier {
 	return a
 }
 
+// watch starts the applier's watch until the test ends.
+func watch(t testing.TB, a *Applier) (wake, pods <-chan struct{}) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	wake, pods = a.Watch(ctx)
+	t.Cleanup(func() {
+		cancel()
+		for range wake { //nolint:revive // until it is closed
+		}
+	})
+	return wake, pods
+}
+
 func run(t testing.TB, command string) string {
 	t.Helper()
 	fields := strings.Fields(command)

@@ -233,7 +233,7 @@ func (m *manifests) reflectors(t *testing.T) {
 			}
 			var routes []func() []string
 			for _, n := range m.Nodes {
-				routes = append(routes, watchRoutes(t, n))
+				routes = append(routes, watchRoutes(t, m.Lab, n))
 			}
 			for _, do := range order.do {
 				do(t)

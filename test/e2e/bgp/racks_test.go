@@ -2,12 +2,14 @@ package bgp_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -296,7 +298,7 @@ func (r *racks) flapping(t *testing.T) {
 	for i := range r.pods {
 		stops = append(stops, traffic(t, r.pods[i], r.pods[(i+1)%len(r.pods)]))
 	}
-	routes := watchRoutes(t, r.Nodes[0])
+	routes := watchRoutes(t, r.Lab, r.Nodes[0])
 
 	begin := time.Now()
 	for i := range flaps {
@@ -356,35 +358,38 @@ func (r *racks) flapping(t *testing.T) {
 	r.toldAbout(t)
 }
 
-// toldAbout expects events of each node, not more than one for each change, and metrics that show the present.
+// toldAbout waits for events of each node, not more than one for each change, and metrics that show the present.
 func (r *racks) toldAbout(t *testing.T) {
 	t.Helper()
-	var events corev1.EventList
-	if err := r.Client.List(t.Context(), &events, client.InNamespace("default")); err != nil {
-		t.Fatal(err)
-	}
 	for _, n := range r.Nodes {
-		count := map[string]int{}
-		for _, e := range events.Items {
-			if e.InvolvedObject.Name == n.Name && strings.Contains(e.Message, r.Outside.V4.String()) {
-				count[e.Reason]++
+		r.Eventually(t, settle, n.Name+" tells of the flaps", func() error {
+			var events corev1.EventList
+			if err := r.Client.List(t.Context(), &events, client.InNamespace("default")); err != nil {
+				return err
 			}
-		}
-		up, down := count["BGPSessionEstablished"], count["BGPSessionDown"]
-		if down == 0 || up != down+1 || down > flaps || len(count) != 2 {
-			t.Errorf("%s tells of %v", n.Name, count)
-		}
-		const get = `exec 3<>/dev/tcp/127.0.0.1/9441; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; cat <&3`
-		out, err := n.Run(t.Context(), "bash", "-c", get)
-		for _, want := range []string{
-			`causeway_bgp_session_up{peer="172.30.9.2",source="BGPPeer/flapping"} 1`,
-			`causeway_bgp_session_prefixes{direction="received",peer="172.30.9.2"} 2`,
-			fmt.Sprintf(`causeway_bgp_session_up{peer="172.30.%[1]d.1",source="BGPPeer/rack-%[1]d"} 1`, n.Subnet),
-		} {
-			if err != nil || !strings.Contains(out, want+"\n") {
-				t.Errorf("the metrics of %s lack %s (%v)", n.Name, want, err)
+			count := map[string]int{}
+			for _, e := range events.Items {
+				if e.InvolvedObject.Name == n.Name && strings.Contains(e.Message, r.Outside.V4.String()) {
+					count[e.Reason]++
+				}
 			}
-		}
+			up, down := count["BGPSessionEstablished"], count["BGPSessionDown"]
+			if down == 0 || up != down+1 || down > flaps || len(count) != 2 {
+				return fmt.Errorf("its events are %v", count)
+			}
+			const get = `exec 3<>/dev/tcp/127.0.0.1/9441; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; cat <&3`
+			out, err := n.Run(t.Context(), "bash", "-c", get)
+			for _, want := range []string{
+				`causeway_bgp_session_up{peer="172.30.9.2",source="BGPPeer/flapping"} 1`,
+				`causeway_bgp_session_prefixes{direction="received",peer="172.30.9.2"} 2`,
+				fmt.Sprintf(`causeway_bgp_session_up{peer="172.30.%[1]d.1",source="BGPPeer/rack-%[1]d"} 1`, n.Subnet),
+			} {
+				if err != nil || !strings.Contains(out, want+"\n") {
+					return fmt.Errorf("its metrics lack %s (%w)", want, err)
+				}
+			}
+			return nil
+		})
 	}
 }
 
@@ -438,16 +443,50 @@ func (r *racks) logLines(t *testing.T) []int {
 }
 
 // watchRoutes writes down the changes of a node's routes until it is called.
-func watchRoutes(t *testing.T, n *lab.Node) func() []string {
+func watchRoutes(t *testing.T, l *lab.Lab, n *lab.Node) func() []string {
 	t.Helper()
-	monitor, seen := n.Command(t.Context(), "ip", "monitor", "route"), &strings.Builder{}
+	const marker = "192.0.2.253"
+	monitor, seen := n.Command(t.Context(), "ip", "monitor", "route"), &transcript{}
 	monitor.Stdout = seen
 	if err := monitor.Start(); err != nil {
 		t.Fatal(err)
 	}
+	mark := func(what string) {
+		t.Helper()
+		l.Eventually(t, settle, "ip monitor "+what, func() error {
+			before := strings.Count(seen.String(), marker)
+			if out, err := n.Run(t.Context(), "sh", "-c", "ip route add blackhole "+marker+" && ip route del blackhole "+marker); err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			if strings.Count(seen.String(), marker) == before {
+				return errors.New("it is silent")
+			}
+			return nil
+		})
+	}
+	mark("listens")
 	return func() []string {
+		mark("has printed all")
 		_ = monitor.Signal(syscall.SIGTERM)
 		_ = monitor.Wait() // ended by the signal
-		return slices.Collect(strings.Lines(seen.String()))
+		return slices.DeleteFunc(slices.Collect(strings.Lines(seen.String())), func(line string) bool { return strings.Contains(line, marker) })
 	}
+}
+
+// transcript is what a command has printed so far.
+type transcript struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
 }

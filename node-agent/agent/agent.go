@@ -183,12 +183,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
-func (a *Agent) wakeLedger() {
-	select {
-	case a.ledger <- struct{}{}:
-	default:
-	}
-}
+func (a *Agent) wakeLedger() { wake(a.ledger) }
 
 // setPeerRoutes notes the host routes that BGP peers off the link need.
 func (a *Agent) setPeerRoutes(routes []bgpplan.PeerRoute) {

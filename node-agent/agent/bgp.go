@@ -56,12 +56,7 @@ func newBGP(a *Agent, socket string) *bgp {
 	}
 }
 
-func (b *bgp) wakeUp() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
+func (b *bgp) wakeUp() { wake(b.wake) }
 
 // run works until the context ends. The speaker's process goes on then.
 func (b *bgp) run(ctx context.Context) error {

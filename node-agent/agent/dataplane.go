@@ -54,20 +54,10 @@ func newDataplane(a *Agent) (*dataplane, error) {
 	return &dataplane{agent: a, applier: applier, wake: make(chan struct{}, 1), learned: make(chan struct{}, 1), mtus: map[string]int{}}, nil
 }
 
-func (d *dataplane) wakeUp() {
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
-}
+func (d *dataplane) wakeUp() { wake(d.wake) }
 
 // wakeLearned wakes the loop for changed learned routes.
-func (d *dataplane) wakeLearned() {
-	select {
-	case d.learned <- struct{}{}:
-	default:
-	}
-}
+func (d *dataplane) wakeLearned() { wake(d.learned) }
 
 // run turns until the context ends: at API events, at kernel events that somebody else caused, and slowly by itself.
 func (d *dataplane) run(ctx context.Context) error {
@@ -126,6 +116,14 @@ func (d *dataplane) run(ctx context.Context) error {
 		} else {
 			d.failing = ""
 		}
+	}
+}
+
+// wake leaves a value in a channel of one, for whoever waits there; several may become one.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -222,7 +220,8 @@ func (d *dataplane) gather(ctx context.Context, actual *kernel.Actual) ([]v1alph
 	if err != nil {
 		return nil, routeplan.Input{}, fmt.Errorf("list NodeNetworks: %w", err)
 	}
-	place, err := underlay.Find(actual.Links(), internalAddresses(d.agent.ownNode(ctx)))
+	links := actual.Links()
+	place, err := underlay.Find(links, internalAddresses(d.agent.ownNode(ctx)))
 	if err != nil {
 		return nil, routeplan.Input{}, err
 	}
@@ -242,7 +241,7 @@ func (d *dataplane) gather(ctx context.Context, actual *kernel.Actual) ([]v1alph
 	}
 	in.Learned, in.PeerRoutes = d.agent.bgp.learned(), d.agent.getPeerRoutes()
 	if !d.agent.bgp.silent.Load() {
-		if in.Fabric, err = underlay.Fabric(actual.Links()); err != nil {
+		if in.Fabric, err = underlay.Fabric(links); err != nil {
 			return nil, routeplan.Input{}, err
 		}
 	}

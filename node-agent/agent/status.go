@@ -61,12 +61,7 @@ func (r *reporter) update(change func(*v1alpha1.NodeNetworkStatus)) {
 	r.poke()
 }
 
-func (r *reporter) poke() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
+func (r *reporter) poke() { wake(r.wake) }
 
 func setCondition(s *v1alpha1.NodeNetworkStatus, kind string, status metav1.ConditionStatus, reason, message string) {
 	meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message})

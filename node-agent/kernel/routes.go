@@ -107,7 +107,7 @@ func (a *Applier) ApplyRoutes(changes []routeplan.RouteChange) (Report, bool) {
 	for _, c := range changes {
 		if !c.Gone {
 			a.compare(a.last, c.Route, &missing, &r)
-		} else if have, there := a.table.routes[c.Dst]; there && have.protocol == uint8(marks.BGPRouteProtocol) {
+		} else if have, there := a.table.routes[c.Dst]; there && have.protocol == marks.BGPRouteProtocol {
 			gone = append(gone, extraRoute{c.Dst, have})
 		}
 	}

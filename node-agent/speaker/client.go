@@ -135,20 +135,6 @@ func (c *Client) depart(next bgpplan.Plan) {
 	}
 }
 
-// lingers says whether the routes of a departed node are still kept. c.mu is held.
-func (c *Client) lingers(peer netip.Addr, pending bool) bool {
-	at, ok := c.departed[peer]
-	if !ok {
-		return false
-	}
-	since := time.Since(at)
-	if since < departedHold || pending && since < departedLimit {
-		return true
-	}
-	delete(c.departed, peer)
-	return false
-}
-
 // send sends the plan. c.mu is held.
 func (c *Client) send() (chan Applied, error) {
 	if c.encoder == nil {
@@ -284,9 +270,12 @@ func (c *Client) release() (dropped bool) {
 			pending[s.Peer] = true
 		}
 	}
-	for peer := range c.departed {
-		if c.lingers(peer, len(pending) > 0) {
+	for peer, at := range c.departed {
+		since := time.Since(at)
+		if since < departedHold || len(pending) > 0 && since < departedLimit {
 			awaited[peer] = true
+		} else {
+			delete(c.departed, peer)
 		}
 	}
 	planned := c.plan != nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -72,7 +71,7 @@ func (w *Wirer) List() ([]Found, error) {
 	var out []Found
 	for _, link := range links {
 		attrs := link.Attrs()
-		if link.Type() != "veth" || !isHostInterface(attrs.Name) {
+		if link.Type() != "veth" || !marks.IsHostInterface(attrs.Name) {
 			continue
 		}
 		alias, ok := ParseAlias(attrs.Alias)
@@ -105,9 +104,4 @@ func (w *Wirer) routed() (map[int][]netip.Addr, error) {
 		}
 	}
 	return out, nil
-}
-
-func isHostInterface(name string) bool {
-	digits, ok := strings.CutPrefix(name, marks.HostInterfacePrefix)
-	return ok && len(digits) == 11 && strings.Trim(digits, "0123456789abcdef") == ""
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net"
 	"net/netip"
+	"strings"
 )
 
 const (
@@ -51,6 +52,12 @@ var (
 func EndpointHash(containerID, containerInterface string) string {
 	sum := sha256.Sum256([]byte(containerID + "\x00" + containerInterface))
 	return hex.EncodeToString(sum[:])[:11]
+}
+
+// IsHostInterface says whether a name is that of the host end of a pod's link: the prefix and 11 hexadecimal digits.
+func IsHostInterface(name string) bool {
+	digits, ok := strings.CutPrefix(name, HostInterfacePrefix)
+	return ok && len(digits) == 11 && strings.Trim(digits, "0123456789abcdef") == ""
 }
 
 // HostInterface returns the name of the host end of a pod's link.

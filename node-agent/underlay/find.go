@@ -207,13 +207,7 @@ func firstHop(r netlink.Route) (netlink.NexthopInfo, bool) {
 }
 
 func isOwnDevice(name string) bool {
-	return name == marks.VXLANDevice || name == marks.IPIPDevice || name == "lo" || isHostEnd(name)
-}
-
-// isHostEnd says whether a name is a host end's: the prefix and 11 hexadecimal digits.
-func isHostEnd(name string) bool {
-	hash, ok := strings.CutPrefix(name, marks.HostInterfacePrefix)
-	return ok && len(hash) == 11 && strings.Trim(hash, "0123456789abcdef") == ""
+	return name == marks.VXLANDevice || name == marks.IPIPDevice || name == "lo" || marks.IsHostInterface(name)
 }
 
 func setting(key string) int {

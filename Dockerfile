@@ -7,6 +7,7 @@ COPY api api
 COPY controllers controllers
 COPY node-agent node-agent
 COPY cni-plugin cni-plugin
+COPY internal internal
 RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/ ./controllers/cmd/causeway-controller ./node-agent/cmd/causeway-agent ./node-agent/cmd/causeway-speaker \
  && CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/causeway ./cni-plugin
 

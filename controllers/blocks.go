@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/controllers/blockplan"
+	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 )
 
 const (

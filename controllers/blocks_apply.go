@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/controllers/blockplan"
+	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 )
 
 // create creates blocks by name. The API server refuses one that exists, whoever made it.

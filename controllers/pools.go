@@ -23,8 +23,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/controllers/blockplan"
 	"github.com/causeway-net/causeway/controllers/poolstatus"
+	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 )
 
 // lookAgain is how often a pool that is not settled is looked at without any event.

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/causeway-net/causeway/controllers/blockplan"
 	"github.com/causeway-net/causeway/controllers/conditions"
+	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 )
 
 // patience is how long a pool stays exhausted after the last pod that it had no block for.

@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/controllers/blockplan"
 	"github.com/causeway-net/causeway/controllers/conditions"
+	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 )
 
 // Facts are all that the statuses depend on.

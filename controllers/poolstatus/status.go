@@ -9,8 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/controllers/blockplan"
 	"github.com/causeway-net/causeway/controllers/conditions"
+	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 )
 
 // Node is what one node with a live agent reports.

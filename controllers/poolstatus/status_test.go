@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/controllers/blockplan"
+	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 )
 
 func facts(spec, status v1alpha1.Encapsulation, generation int64, nodes ...Node) Facts {

@@ -19,11 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
-	"github.com/causeway-net/causeway/node-agent/bgpplan"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
-	"github.com/causeway-net/causeway/node-agent/endpoint"
-	"github.com/causeway-net/causeway/node-agent/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
 
 // Options set an agent.
@@ -54,7 +54,7 @@ type Agent struct {
 	api       *connection
 	book      *addressbook.Book
 	facts     *poolFacts
-	wirer     *endpoint.Wirer
+	wirer     *veth.Wirer
 	server    *cniserver.Server
 	reporter  *reporter
 	metrics   *metrics
@@ -81,7 +81,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	wirer, err := endpoint.NewWirer()
+	wirer, err := veth.NewWirer()
 	if err != nil {
 		return nil, err
 	}

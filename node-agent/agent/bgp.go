@@ -20,10 +20,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/bgpplan"
-	"github.com/causeway-net/causeway/node-agent/marks"
-	"github.com/causeway-net/causeway/node-agent/routeplan"
-	"github.com/causeway-net/causeway/node-agent/speaker"
+	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
+	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 )
 
 const (
@@ -253,7 +253,7 @@ func links() ([]bgpplan.Link, error) {
 	}
 	var out []bgpplan.Link
 	for _, l := range all {
-		if l.Type() == "veth" && len(l.Attrs().Name) == len(marks.HostInterfacePrefix)+11 && l.Attrs().Name[:len(marks.HostInterfacePrefix)] == marks.HostInterfacePrefix {
+		if l.Type() == "veth" && len(l.Attrs().Name) == len(names.HostInterfacePrefix)+11 && l.Attrs().Name[:len(names.HostInterfacePrefix)] == names.HostInterfacePrefix {
 			continue // pods' links lead to no router
 		}
 		addresses, err := netlink.AddrList(l, netlink.FAMILY_ALL)
@@ -276,7 +276,7 @@ func links() ([]bgpplan.Link, error) {
 func learnedInKernel(log logr.Logger) []bgpplan.LearnedRoute {
 	var out []bgpplan.LearnedRoute
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: marks.BGPRouteProtocol}, netlink.RT_FILTER_PROTOCOL)
+		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: names.BGPRouteProtocol}, netlink.RT_FILTER_PROTOCOL)
 		if err != nil {
 			log.Error(err, "Can't list the routes that were learned by BGP")
 			continue

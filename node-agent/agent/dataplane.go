@@ -12,11 +12,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
-	"github.com/causeway-net/causeway/node-agent/kernel"
-	"github.com/causeway-net/causeway/node-agent/marks"
-	"github.com/causeway-net/causeway/node-agent/routeplan"
-	"github.com/causeway-net/causeway/node-agent/underlay"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/datapath/linux"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/underlay"
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 // dataplane is the loop from plan to kernel.
 type dataplane struct {
 	agent   *Agent
-	applier *kernel.Applier
+	applier *linux.Applier
 	wake    chan struct{}
 	learned chan struct{}          // learned routes have changed, and nothing else
 	single  *routeplan.Incremental // of the last whole plan that the kernel showed
@@ -47,7 +47,7 @@ type dataplane struct {
 }
 
 func newDataplane(a *Agent) (*dataplane, error) {
-	applier, err := kernel.Open()
+	applier, err := linux.Open()
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +207,7 @@ func (d *dataplane) probe(ctx context.Context) {
 	}
 }
 
-func (d *dataplane) gather(ctx context.Context, actual *kernel.Actual) ([]v1alpha1.IPPool, routeplan.Input, error) {
+func (d *dataplane) gather(ctx context.Context, actual *linux.Actual) ([]v1alpha1.IPPool, routeplan.Input, error) {
 	pools, err := d.agent.listPools(ctx)
 	if err != nil {
 		return nil, routeplan.Input{}, fmt.Errorf("list IPPools: %w", err)
@@ -304,7 +304,7 @@ func (d *dataplane) shrink(plan routeplan.Plan, endpoints []routeplan.Endpoint) 
 	}
 }
 
-func (d *dataplane) observe(started time.Time, report kernel.Report) {
+func (d *dataplane) observe(started time.Time, report linux.Report) {
 	d.agent.metrics.applied(started, report)
 	d.agent.metrics.failures.Set(float64(len(report.Failures)))
 	d.agent.metrics.routes.Reset()
@@ -314,7 +314,7 @@ func (d *dataplane) observe(started time.Time, report kernel.Report) {
 }
 
 // report says in the NodeNetwork what was found and done.
-func (d *dataplane) report(in routeplan.Input, plan routeplan.Plan, report kernel.Report, pools []v1alpha1.IPPool) {
+func (d *dataplane) report(in routeplan.Input, plan routeplan.Plan, report linux.Report, pools []v1alpha1.IPPool) {
 	d.agent.reporter.setRendered(renderedOf(pools))
 	d.agent.reporter.update(func(s *v1alpha1.NodeNetworkStatus) {
 		s.Addresses, s.MTU = nil, 0
@@ -327,7 +327,7 @@ func (d *dataplane) report(in routeplan.Input, plan routeplan.Plan, report kerne
 				s.MTU = int32(u.MTU)
 			}
 		}
-		s.VTEPMAC = marks.VTEPMAC(in.Node).String()
+		s.VTEPMAC = names.VTEPMAC(in.Node).String()
 		s.Encapsulations = encapsulations(in.Capabilities)
 		s.Routes = report.Routes
 		support, reason, message := metav1.ConditionTrue, "AllSupported", "The kernel can do all that the pools need."

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 )
 
 // keepLedger brings pools and blocks from the API into the book, and the book's demand into the status. It is apart from

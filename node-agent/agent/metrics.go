@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
-	"github.com/causeway-net/causeway/node-agent/kernel"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/datapath/linux"
 )
 
 // metrics are what an operator would page on.
@@ -68,7 +68,7 @@ func (m *metrics) observeCall(verb string, code uint, took time.Duration) {
 }
 
 // applied notes a pass over the kernel.
-func (m *metrics) applied(started time.Time, report kernel.Report) {
+func (m *metrics) applied(started time.Time, report linux.Report) {
 	outcome := "unchanged"
 	switch {
 	case len(report.Failures) > 0:

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 )
 
 // poolFact is what the agent has worked out of one IPPool.

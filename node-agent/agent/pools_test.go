@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 )
 
 func testPool(name, cidr string, age int, change func(*v1alpha1.IPPool)) v1alpha1.IPPool {

@@ -11,9 +11,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
-	"github.com/causeway-net/causeway/node-agent/endpoint"
+	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
 
 const startRetry = 500 * time.Millisecond
@@ -70,7 +70,7 @@ func (a *Agent) tryRecall(ctx context.Context) error {
 }
 
 // adoptLinks enters pods whose record is missing, and clears away what interrupted calls left.
-func (a *Agent) adoptLinks(links []endpoint.Found) {
+func (a *Agent) adoptLinks(links []veth.Found) {
 	for _, l := range links {
 		e, recorded := a.book.Get(l.HostInterface)
 		switch {
@@ -92,7 +92,7 @@ func (a *Agent) adoptLinks(links []endpoint.Found) {
 	}
 }
 
-func found(l endpoint.Found) addressbook.Endpoint {
+func found(l veth.Found) addressbook.Endpoint {
 	return addressbook.Endpoint{
 		Interface: l.HostInterface, Namespace: l.Alias.Namespace, Pod: l.Alias.Pod, ContainerID: l.Alias.ContainerID,
 		ContainerInterface: l.Alias.ContainerInterface, Network: l.Alias.Network, Addresses: l.Addresses,

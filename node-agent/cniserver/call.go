@@ -16,9 +16,9 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
-	"github.com/causeway-net/causeway/node-agent/endpoint"
-	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
+	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
 
 // config is the network configuration of the plugin.
@@ -88,7 +88,7 @@ func parse(r protocol.Request) (*call, *protocol.Error) {
 	if objectName(c.pod) != c.pod || objectName(c.namespace) != c.namespace || len(c.namespace) > 63 {
 		return nil, cniError(protocol.CodeInvalidEnvironment, "CNI_ARGS names a pod that can't exist in Kubernetes: %q in %q.", c.pod, c.namespace)
 	}
-	c.key = marks.HostInterface(r.ContainerID, r.Interface)
+	c.key = names.HostInterface(r.ContainerID, r.Interface)
 	return c, nil
 }
 
@@ -128,15 +128,15 @@ func (c *call) endpoint() (addressbook.Endpoint, error) {
 }
 
 // Spec returns what the kernel is to show of an endpoint.
-func Spec(e addressbook.Endpoint, mtu int) (endpoint.Spec, error) {
+func Spec(e addressbook.Endpoint, mtu int) (veth.Spec, error) {
 	mac, err := net.ParseMAC(e.MAC)
 	if err != nil && e.MAC != "" {
-		return endpoint.Spec{}, fmt.Errorf("parse the hardware address of %s/%s: %w", e.Namespace, e.Pod, err)
+		return veth.Spec{}, fmt.Errorf("parse the hardware address of %s/%s: %w", e.Namespace, e.Pod, err)
 	}
-	return endpoint.Spec{
+	return veth.Spec{
 		HostInterface: e.Interface, ContainerInterface: e.ContainerInterface, NetworkNamespace: e.NetworkNamespace,
 		MAC: mac, MTU: mtu, Addresses: e.Addresses,
-		Alias: endpoint.Alias{Namespace: e.Namespace, Pod: e.Pod, ContainerID: e.ContainerID, ContainerInterface: e.ContainerInterface, Network: e.Network},
+		Alias: veth.Alias{Namespace: e.Namespace, Pod: e.Pod, ContainerID: e.ContainerID, ContainerInterface: e.ContainerInterface, Network: e.Network},
 	}, nil
 }
 
@@ -171,9 +171,9 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 		return cniError(protocol.CodeNoPool, "No IPPool may serve pod %s/%s on this node: none is usable (kubectl get ippools) and matches the node and the namespace.", c.namespace, c.pod)
 	case errors.Is(err, ErrAPIUnavailable):
 		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
-	case errors.Is(err, endpoint.ErrNoNamespace):
+	case errors.Is(err, veth.ErrNoNamespace):
 		return cniError(protocol.CodeNoNamespace, "CNI_NETNS is not usable: %v.", err)
-	case errors.Is(err, endpoint.ErrInterfaceTaken):
+	case errors.Is(err, veth.ErrInterfaceTaken):
 		return cniError(protocol.CodeInterfaceTaken, "CNI_IFNAME is not usable: %v.", err)
 	}
 	return cniError(protocol.CodeInternal, "%s.", sentence(err))

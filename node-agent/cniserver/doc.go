@@ -8,7 +8,7 @@ import (
 	"errors"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/endpoint"
+	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
 
 // Records keeps the WorkloadEndpoints. Each call is one write to the API.
@@ -24,8 +24,8 @@ var ErrAPIUnavailable = errors.New("the Kubernetes API server can't be reached")
 
 // Wiring changes the kernel.
 type Wiring interface {
-	Wire(s endpoint.Spec) error
-	Check(s endpoint.Spec) error
+	Wire(s veth.Spec) error
+	Check(s veth.Spec) error
 	MarkForReaping(hostInterface string) (bool, error)
 	Exists(hostInterface string) (bool, error)
 	Reap() error

@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 )
 
 // job is an endpoint whose link waits to be deleted. record is true where its record may still have to go as well.

@@ -7,13 +7,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
-	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
 // RecordName returns the name of an endpoint's WorkloadEndpoint: the pod's name, and the hash that the host end has too.
 func RecordName(e addressbook.Endpoint) string {
-	hash := strings.TrimPrefix(e.Interface, marks.HostInterfacePrefix)
+	hash := strings.TrimPrefix(e.Interface, names.HostInterfacePrefix)
 	pod := e.Pod[:min(len(e.Pod), 253-1-len(hash))]
 	return strings.TrimRight(pod, "-.") + "-" + hash
 }

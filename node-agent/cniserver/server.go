@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 )
 
 const (

@@ -17,9 +17,9 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
-	"github.com/causeway-net/causeway/node-agent/endpoint"
-	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
+	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
 
 // world stands for the API and the kernel, so that every failure can be had at will. The real ones are tested end to end.
@@ -62,7 +62,7 @@ func (w *world) Delete(_ context.Context, namespace, name string) error {
 	return nil
 }
 
-func (w *world) Wire(s endpoint.Spec) error {
+func (w *world) Wire(s veth.Spec) error {
 	w.mu.Lock()
 	wait := w.slow[s.HostInterface]
 	w.mu.Unlock()
@@ -78,7 +78,7 @@ func (w *world) Wire(s endpoint.Spec) error {
 	return nil
 }
 
-func (w *world) Check(endpoint.Spec) error { return nil }
+func (w *world) Check(veth.Spec) error { return nil }
 
 func (w *world) MarkForReaping(name string) (bool, error) {
 	w.mu.Lock()
@@ -181,7 +181,7 @@ func TestTwoContainersOfOnePodLiveApart(t *testing.T) {
 	s.must(t, request("ADD", "new"))
 	s.must(t, request("DEL", "old"))
 	s.reapAll(t)
-	if !w.links[marks.HostInterface("new", "eth0")] || len(w.records) != 1 {
+	if !w.links[names.HostInterface("new", "eth0")] || len(w.records) != 1 {
 		t.Fatalf("the late DEL of the old sandbox touched the new one: %v, %v", w.links, w.records)
 	}
 }
@@ -191,7 +191,7 @@ func TestAnAddressRestsUntilItsLinkIsGone(t *testing.T) {
 	s := newTestServer(t, w)
 	s.must(t, request("ADD", "a"))
 	s.must(t, request("DEL", "a"))
-	if e, known := s.book.Get(marks.HostInterface("a", "eth0")); !known || e.State != addressbook.Releasing {
+	if e, known := s.book.Get(names.HostInterface("a", "eth0")); !known || e.State != addressbook.Releasing {
 		t.Fatalf("the book forgot the address while the link is there: %+v, %t", e, known)
 	}
 	impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -282,8 +282,8 @@ func TestFailedAddLeavesNothing(t *testing.T) {
 	}{
 		"API away":      {api: fmt.Errorf("%w: refused", ErrAPIUnavailable), code: protocol.CodeTryAgainLater},
 		"API says no":   {api: errors.New("namespaces \"default\" not found"), code: protocol.CodeInternal},
-		"no namespace":  {wire: endpoint.ErrNoNamespace, code: protocol.CodeNoNamespace},
-		"name is taken": {wire: endpoint.ErrInterfaceTaken, code: protocol.CodeInterfaceTaken},
+		"no namespace":  {wire: veth.ErrNoNamespace, code: protocol.CodeNoNamespace},
+		"name is taken": {wire: veth.ErrInterfaceTaken, code: protocol.CodeInterfaceTaken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
@@ -316,7 +316,7 @@ func TestFailedDelKeepsTheAddress(t *testing.T) {
 	if response.Error == nil || response.Error.Code != protocol.CodeTryAgainLater {
 		t.Fatalf("got %+v", response)
 	}
-	if e, known := s.book.Get(marks.HostInterface("a", "eth0")); !known || e.State != addressbook.Ready {
+	if e, known := s.book.Get(names.HostInterface("a", "eth0")); !known || e.State != addressbook.Ready {
 		t.Fatalf("the endpoint is %+v, %t", e, known)
 	}
 	w.failAPI = nil
@@ -331,14 +331,14 @@ func TestASlowAddBlocksNobodyElse(t *testing.T) {
 	w := newWorld()
 	s := newTestServer(t, w)
 	gate := make(chan struct{})
-	w.slow[marks.HostInterface("slow", "eth0")] = gate
+	w.slow[names.HostInterface("slow", "eth0")] = gate
 	slow := make(chan protocol.Response, 1)
 	go func() { slow <- s.Handle(context.Background(), request("ADD", "slow")) }()
 	s.must(t, request("ADD", "quick"))
 	impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	for {
-		if _, known := s.book.Get(marks.HostInterface("slow", "eth0")); known {
+		if _, known := s.book.Get(names.HostInterface("slow", "eth0")); known {
 			break
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
-	"github.com/causeway-net/causeway/node-agent/addressbook"
-	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
 func (s *Server) add(ctx context.Context, c *call) (json.RawMessage, *protocol.Error) {
@@ -245,7 +245,7 @@ func (s *Server) gc(ctx context.Context, c *call) *protocol.Error {
 	}
 	valid := map[string]bool{}
 	for _, a := range c.config.ValidAttachments {
-		valid[marks.HostInterface(a.ContainerID, a.IfName)] = true
+		valid[names.HostInterface(a.ContainerID, a.IfName)] = true
 	}
 	var failed []string
 	code := protocol.CodeInternal
@@ -281,15 +281,15 @@ func (s *Server) result(c *call, e addressbook.Endpoint) (json.RawMessage, *prot
 	full := &types100.Result{
 		CNIVersion: types100.ImplementedSpecVersion,
 		Interfaces: []*types100.Interface{
-			{Name: e.Interface, Mac: marks.HostMAC.String()},
+			{Name: e.Interface, Mac: names.HostMAC.String()},
 			{Name: e.ContainerInterface, Mac: e.MAC, Mtu: s.pools.MTU(e.Pools), Sandbox: e.NetworkNamespace},
 		},
 		DNS: c.config.DNS,
 	}
 	for _, a := range e.Addresses {
-		gateway, any := marks.GatewayV4, net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+		gateway, any := names.GatewayV4, net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 		if a.Is6() {
-			gateway, any = marks.GatewayV6, net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+			gateway, any = names.GatewayV6, net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
 		}
 		full.IPs = append(full.IPs, &types100.IPConfig{
 			Interface: &podEnd, Gateway: gateway.AsSlice(),

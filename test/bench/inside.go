@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
-	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
 // insideVerb is the first argument of this program where it runs on a node.
@@ -156,7 +156,7 @@ func (s sandbox) call(p plugin, path, verb string) (time.Duration, error) {
 }
 
 func (s sandbox) waitGone() error {
-	link := "/proc/sys/net/ipv4/conf/" + marks.HostInterface(s.id, "eth0")
+	link := "/proc/sys/net/ipv4/conf/" + names.HostInterface(s.id, "eth0")
 	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); time.Sleep(time.Millisecond) {
 		if _, err := os.Stat(link); err != nil {
 			return nil

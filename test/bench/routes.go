@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
 // watchRoutes follows the node's routes below a prefix ("10.0.0.0/8=1000") and prints the time, in nanoseconds, at which
@@ -44,7 +44,7 @@ func watchRoutes(want string) error {
 		case <-limit:
 			return fmt.Errorf("%d of %d routes are there after 2 minutes", len(have), count)
 		case u := <-updates:
-			if u.Dst == nil || u.Protocol != marks.RouteProtocol {
+			if u.Dst == nil || u.Protocol != names.RouteProtocol {
 				continue
 			}
 			a, _ := netip.AddrFromSlice(u.Dst.IP)

@@ -20,7 +20,7 @@ import (
 
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
 	"github.com/causeway-net/causeway/node-agent/agent"
-	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
 func main() {
@@ -65,8 +65,8 @@ func newCommand() *cobra.Command {
 	f.StringVar(&kubeconfig, "kubeconfig", "", "file that leads to the API server (default: the pod's service account)")
 	f.StringVar(&o.Socket, "socket", protocol.DefaultSocket, "path of the socket for the CNI plugin")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", "127.0.0.1:9441", "address for metrics and health, empty for none")
-	f.IntVar(&o.VXLANVNI, "vxlan-vni", marks.DefaultVXLANVNI, "VXLAN network identifier, the same on all nodes")
-	f.IntVar(&o.VXLANPort, "vxlan-port", marks.DefaultVXLANPort, "UDP port of VXLAN, the same on all nodes")
+	f.IntVar(&o.VXLANVNI, "vxlan-vni", names.DefaultVXLANVNI, "VXLAN network identifier, the same on all nodes")
+	f.IntVar(&o.VXLANPort, "vxlan-port", names.DefaultVXLANPort, "UDP port of VXLAN, the same on all nodes")
 	f.IntVar(&o.Reserve, "reserve", 16, "addresses to keep free in each pool ahead of need, at most one block's")
 	f.DurationVar(&o.Linger, "block-linger", time.Minute, "how long a surplus block stays empty before it goes back to its pool")
 	f.DurationVar(&o.Resync, "resync", time.Minute, "how often the kernel is compared with the plan without being asked")

@@ -6,11 +6,11 @@ import (
 	"context"
 	"os"
 
-	"github.com/causeway-net/causeway/node-agent/speaker/bgp"
+	"github.com/causeway-net/causeway/node-agent/bgp/gobgp"
 )
 
 func main() {
-	if bgp.NewCommand().ExecuteContext(context.Background()) != nil {
+	if gobgp.NewCommand().ExecuteContext(context.Background()) != nil {
 		os.Exit(1)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/test/lab"
 )
 
@@ -102,7 +102,7 @@ func (c *cluster) startPods(t *testing.T, prefix string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.hostEnds[p] = marks.HostInterface(p.ContainerID, p.Interface)
+		c.hostEnds[p] = names.HostInterface(p.ContainerID, p.Interface)
 		t.Cleanup(func() {
 			if err := c.StopPod(c.background(), p); err != nil {
 				t.Error(err)

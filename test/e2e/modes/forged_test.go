@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/test/lab"
 )
 
@@ -114,10 +114,10 @@ func sendForged(args []string) error {
 	network, target := "ip4:4", args[1]
 	if way(args[0]) == vxlan {
 		// RFC 7348 section 5: flags, VNI, then the frame.
-		header := []byte{8, 0, 0, 0, byte(marks.DefaultVXLANVNI >> 16), byte(marks.DefaultVXLANVNI >> 8), byte(marks.DefaultVXLANVNI & 0xff), 0}
+		header := []byte{8, 0, 0, 0, byte(names.DefaultVXLANVNI >> 16), byte(names.DefaultVXLANVNI >> 8), byte(names.DefaultVXLANVNI & 0xff), 0}
 		frame := append(append(append(header, mac...), 2, 0, 0, 0, 0, 1), 8, 0)
 		payload = append(frame, payload...)
-		network, target = "udp4", net.JoinHostPort(args[1], strconv.Itoa(marks.DefaultVXLANPort))
+		network, target = "udp4", net.JoinHostPort(args[1], strconv.Itoa(names.DefaultVXLANPort))
 	}
 	conn, err := net.Dial(network, target)
 	if err != nil {

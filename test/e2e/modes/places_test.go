@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"testing"
 
-	"github.com/causeway-net/causeway/node-agent/marks"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/test/lab"
 )
 
@@ -49,4 +49,4 @@ func (m mode) uses(w way) bool { return m.near == w || m.far == w }
 // tunnelAddress is the first address of a node's block.
 func (c *cluster) tunnelAddress(n *lab.Node) netip.Addr { return c.blocks[n.Name].Addr() }
 
-func vtep(n *lab.Node) string { return marks.VTEPMAC(n.Name).String() }
+func vtep(n *lab.Node) string { return names.VTEPMAC(n.Name).String() }

@@ -15,11 +15,11 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/causeway-net/causeway/node-agent/bgpplan"
-	"github.com/causeway-net/causeway/node-agent/kernel"
-	"github.com/causeway-net/causeway/node-agent/marks"
-	"github.com/causeway-net/causeway/node-agent/routeplan"
-	"github.com/causeway-net/causeway/node-agent/speaker"
+	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
+	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
+	"github.com/causeway-net/causeway/node-agent/datapath/linux"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 	"github.com/causeway-net/causeway/test/routers"
 )
 
@@ -155,7 +155,7 @@ func (m *member) follow(ctx context.Context, t *testing.T) {
 	}
 	go func() {
 		for u := range updates {
-			if u.Protocol != marks.BGPRouteProtocol || u.Dst == nil {
+			if u.Protocol != names.BGPRouteProtocol || u.Dst == nil {
 				continue
 			}
 			address, _ := netip.AddrFromSlice(u.Dst.IP)
@@ -168,9 +168,9 @@ func (m *member) follow(ctx context.Context, t *testing.T) {
 }
 
 // open opens the node's kernel and reads it once.
-func (m *member) open(t *testing.T) *kernel.Applier {
+func (m *member) open(t *testing.T) *linux.Applier {
 	t.Helper()
-	var applier *kernel.Applier
+	var applier *linux.Applier
 	err := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine, and its namespace with it
@@ -179,7 +179,7 @@ func (m *member) open(t *testing.T) *kernel.Applier {
 			return
 		}
 		var e error
-		if applier, e = kernel.Open(); e == nil {
+		if applier, e = linux.Open(); e == nil {
 			_, e = applier.Read(t.Context())
 		}
 		err <- e
@@ -191,7 +191,7 @@ func (m *member) open(t *testing.T) *kernel.Applier {
 }
 
 // keepKernel does what the agent does with learned routes.
-func (m *member) keepKernel(ctx context.Context, t *testing.T, applier *kernel.Applier) {
+func (m *member) keepKernel(ctx context.Context, t *testing.T, applier *linux.Applier) {
 	defer applier.Close() //nolint:errcheck // the namespace goes
 	_, single := routeplan.MakeIncremental(routeplan.Input{
 		Node: m.address.String(), V4: routeplan.Underlay{Address: m.address, Subnet: netip.PrefixFrom(m.address, 32), Interface: link, MTU: 1500},

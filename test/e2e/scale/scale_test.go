@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/causeway-net/causeway/node-agent/bgpplan"
+	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 )
 
 // limit only catches what hangs: machines differ.

@@ -1,0 +1,188 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/rtnl"
+)
+
+const (
+	// ownedAlias marks the kernel's tunl0 as taken over by us.
+	ownedAlias = "causeway"
+	// ourAddressProtocol marks our addresses (IFA_PROTO, since Linux 5.18).
+	ourAddressProtocol = names.RouteProtocol
+	ifaProto           = 11
+)
+
+// Actual is what the kernel showed at one moment.
+type Actual struct {
+	links      map[string]netlink.Link
+	addresses  map[routeplan.Address]bool // of our tunnels; true if they bear our mark
+	neighbours map[routeplan.Neighbour]bool
+	fdb        map[routeplan.FDBEntry]bool
+}
+
+// Tunnels returns the names of the tunnel links of ours that exist, for routeplan.Input.
+func (a *Actual) Tunnels() []string {
+	var found []string
+	for _, name := range []string{names.IPIPDevice, names.VXLANDevice} {
+		if l, ok := a.links[name]; ok && owned(l) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// Links returns all links, for package underlay.
+func (a *Actual) Links() []netlink.Link { return slices.Collect(maps.Values(a.links)) }
+
+// owned says whether a tunnel link is ours. tunl0 belongs to the kernel; it is ours while it has our alias.
+func owned(l netlink.Link) bool {
+	switch l.Attrs().Name {
+	case names.VXLANDevice:
+		return l.Type() == string(routeplan.KindVXLAN)
+	case names.IPIPDevice:
+		return l.Attrs().Alias == ownedAlias
+	}
+	return false
+}
+
+// Read looks at the kernel. Routes are dumped at the first time, every minute, and where the notifications do not tell
+// enough; else they are known.
+func (a *Applier) Read(ctx context.Context) (*Actual, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := a.readRoutes(); err != nil {
+		return nil, fmt.Errorf("read routes: %w", err)
+	}
+	actual := &Actual{
+		links: map[string]netlink.Link{}, addresses: map[routeplan.Address]bool{},
+		neighbours: map[routeplan.Neighbour]bool{}, fdb: map[routeplan.FDBEntry]bool{},
+	}
+	links, err := rtnl.Whole(a.nl.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	for _, l := range links {
+		actual.links[l.Attrs().Name] = l
+	}
+	for _, name := range []string{names.IPIPDevice, names.VXLANDevice} {
+		if l, ok := actual.links[name]; ok {
+			if err := a.readAddresses(actual, l); err != nil {
+				return nil, fmt.Errorf("list addresses of %s: %w", name, err)
+			}
+		}
+	}
+	if l, ok := actual.links[names.VXLANDevice]; ok && owned(l) {
+		a.watch.vxlan.Store(int32(l.Attrs().Index))
+		if err := a.readNeighbours(actual, l); err != nil {
+			return nil, fmt.Errorf("list neighbours of %s: %w", names.VXLANDevice, err)
+		}
+	}
+	a.last = actual
+	return actual, nil
+}
+
+func (a *Applier) readRoutes() error {
+	heard := a.watch.news.take()
+	for _, e := range heard.events {
+		a.table.follow(e)
+	}
+	a.table.forget(heard.down)
+	a.nft.dirty = a.nft.dirty || heard.nft
+	due := !a.watch.running.Load() || !a.now().Before(a.resync)
+	if due {
+		a.resync = a.now().Add(ResyncEvery)
+		clear(a.settings)
+		a.nft.dirty = true
+	}
+	if due || heard.lost || !a.table.valid {
+		return a.table.fill(a.conn)
+	}
+	return nil
+}
+
+func (a *Applier) readAddresses(actual *Actual, l netlink.Link) error {
+	const size = 8 // struct ifaddrmsg
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		request := make([]byte, size)
+		request[0] = family
+		order.PutUint32(request[4:], uint32(l.Attrs().Index))
+		_, err := rtnl.Whole(func() (struct{}, error) {
+			return struct{}{}, a.conn.dump(unix.RTM_GETADDR, request, func(body []byte) {
+				if len(body) < size || int(order.Uint32(body[4:])) != l.Attrs().Index || body[3] == unix.RT_SCOPE_LINK {
+					return
+				}
+				var local, address netip.Addr
+				mine := l.Attrs().Name == names.VXLANDevice
+				for kind, value := range attributes(body[size:]) {
+					switch kind {
+					case unix.IFA_LOCAL:
+						local, _ = netip.AddrFromSlice(value)
+					case unix.IFA_ADDRESS:
+						address, _ = netip.AddrFromSlice(value)
+					case ifaProto:
+						mine = mine || (len(value) > 0 && value[0] == ourAddressProtocol)
+					}
+				}
+				if !local.IsValid() {
+					local = address
+				}
+				actual.addresses[routeplan.Address{Device: l.Attrs().Name, Prefix: netip.PrefixFrom(local, int(body[1]))}] = mine
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Applier) readNeighbours(actual *Actual, l netlink.Link) error {
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
+		list, err := rtnl.Whole(func() ([]netlink.Neigh, error) { return a.nl.NeighList(l.Attrs().Index, family) })
+		if err != nil {
+			return err
+		}
+		for _, n := range list {
+			if n.State&unix.NUD_PERMANENT == 0 {
+				continue
+			}
+			ip, _ := netip.AddrFromSlice(n.IP)
+			if family != unix.AF_BRIDGE {
+				actual.neighbours[routeplan.Neighbour{Device: l.Attrs().Name, Address: ip.Unmap(), MAC: n.HardwareAddr.String()}] = true
+			} else if n.Flags&unix.NTF_SELF != 0 {
+				actual.fdb[routeplan.FDBEntry{Device: l.Attrs().Name, MAC: n.HardwareAddr.String(), Node: ip.Unmap()}] = true
+			}
+		}
+	}
+	return nil
+}
+
+// index finds a link, also one that came after the look.
+func (a *Applier) index(actual *Actual, name string) (int32, error) {
+	if l, ok := actual.links[name]; ok {
+		return int32(l.Attrs().Index), nil
+	}
+	l, err := a.nl.LinkByName(name)
+	if err != nil {
+		return 0, fmt.Errorf("find link %s: %w", name, err)
+	}
+	actual.links[name] = l
+	return int32(l.Attrs().Index), nil
+}
+
+// planned says whether the plan has a link of a name.
+func planned(plan routeplan.Plan, name string) bool {
+	return slices.ContainsFunc(plan.Links, func(l routeplan.Link) bool { return l.Name == name })
+}

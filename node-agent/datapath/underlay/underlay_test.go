@@ -1,0 +1,160 @@
+package underlay
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/test/namespaces"
+)
+
+func TestMain(m *testing.M) { os.Exit(namespaces.Main(m, namespaces.Prepare)) }
+
+// enter puts the test into a network namespace of its own, which ends with the test's thread.
+func enter(t *testing.T, commands ...string) {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("make a network namespace: %v", err)
+	}
+	for _, c := range commands {
+		run(t, c)
+	}
+}
+
+func run(t *testing.T, command string) string {
+	t.Helper()
+	fields := strings.Fields(command)
+	out, err := exec.Command(fields[0], fields[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", command, err, out)
+	}
+	return string(out)
+}
+
+var nic = []string{
+	"ip link set lo up",
+	"ip link add eth0 mtu 9000 type veth peer name f0", "ip link set f0 up", "ip link set eth0 up",
+	"ip link add eth1 type veth peer name f1", "ip link set f1 up", "ip link set eth1 up",
+	"ip address add 192.168.0.1/24 dev eth0", "ip address add 192.168.0.9/24 dev eth0", "ip address add 172.16.0.1/16 dev eth1",
+	"ip address add fd01::1/64 dev eth1 nodad",
+	"ip route add default via 192.168.0.254", "ip -6 route add default via fd01::fe",
+	"ip route add 10.9.0.0/16 via 172.16.0.3", "ip route add 10.8.0.0/16 via 172.16.0.3 proto 203",
+}
+
+func links(t *testing.T) []netlink.Link {
+	t.Helper()
+	all, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestFind(t *testing.T) {
+	enter(t, nic...)
+	for _, c := range []struct {
+		name   string
+		node   string
+		v4, v6 string
+		subnet string
+		device string
+		mtu    int
+	}{
+		{"the Node's address", "172.16.0.1", "172.16.0.1", "fd01::1", "172.16.0.0/16", "eth1", 1500},
+		{"a second address", "192.168.0.9", "192.168.0.9", "fd01::1", "192.168.0.0/24", "eth0", 9000},
+		{"no such address: the default route's", "203.0.113.1", "192.168.0.1", "fd01::1", "192.168.0.0/24", "eth0", 9000},
+		{"IPv6 only", "fd01::1", "192.168.0.1", "fd01::1", "192.168.0.0/24", "eth0", 9000},
+	} {
+		p, err := Find(links(t), []netip.Addr{netip.MustParseAddr(c.node)})
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if p.V4.Address.String() != c.v4 || p.V6.Address.String() != c.v6 || p.V4.Subnet.String() != c.subnet || p.V4.Interface != c.device || p.V4.MTU != c.mtu {
+			t.Errorf("%s: %+v", c.name, p)
+		}
+	}
+}
+
+func TestFindWayToGateway(t *testing.T) {
+	enter(t, nic...)
+	node := []netip.Addr{netip.MustParseAddr("172.16.0.1")}
+	for _, c := range []struct {
+		do   string
+		none bool
+	}{
+		{"ip link show lo", false},
+		{"ip route del default", true},
+		{"ip route add 169.254.1.1 dev lo proto 202", true},
+		{"ip route del 169.254.1.1", true},
+		{"ip route add 169.254.0.0/16 dev eth0", false},
+	} {
+		run(t, c.do)
+		p, err := Find(links(t), node)
+		if err != nil || p.NoWayToGateway != c.none {
+			t.Errorf("after %q: %+v, %v", c.do, p, err)
+		}
+	}
+}
+
+func TestFindNothing(t *testing.T) {
+	enter(t, "ip link set lo up")
+	if _, err := Find(links(t), []netip.Addr{netip.MustParseAddr("192.168.0.1")}); !errors.Is(err, ErrNoAddress) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestFabric(t *testing.T) {
+	enter(t, nic...)
+	fabric, err := Fabric(links(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []routeplan.FabricRoute{
+		{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.0.254"), Device: "eth0"},
+		{Prefix: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("fd01::fe"), Device: "eth1"},
+		{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Via: netip.MustParseAddr("172.16.0.3"), Device: "eth1"},
+		{Prefix: netip.MustParsePrefix("172.16.0.0/16"), Device: "eth1"},
+	} {
+		if !slices.Contains(fabric, want) {
+			t.Errorf("%+v is missing in %+v", want, fabric)
+		}
+	}
+	for _, f := range fabric {
+		if f.Prefix.String() == "10.8.0.0/16" {
+			t.Error("a route of ours is taken for the fabric's")
+		}
+	}
+}
+
+func TestProbeLeavesNothing(t *testing.T) {
+	enter(t)
+	before := run(t, "ip -br link") + run(t, "nft list ruleset")
+	have := Probe(context.Background())
+	// What the kernel can do is asked in another way: by doing it.
+	try := func(command string) bool {
+		f := strings.Fields(command)
+		return exec.Command(f[0], f[1:]...).Run() == nil
+	}
+	if after := run(t, "ip -br link") + run(t, "nft list ruleset"); after != before && !have.IPIP {
+		t.Errorf("the probe left %s, before %s", after, before)
+	}
+	want := routeplan.Capabilities{
+		VXLAN:    try("ip link add v0 type vxlan id 5 dstport 4789"),
+		IPIP:     try("ip link add i0 type ipip local 192.0.2.1 remote 192.0.2.2"),
+		NFTables: try("nft add table inet x"),
+	}
+	if have != want {
+		t.Errorf("probed %+v, the kernel can do %+v", have, want)
+	}
+}

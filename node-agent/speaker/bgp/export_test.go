@@ -1,8 +1,0 @@
-package bgp
-
-// Export for the tests against a running speaker.
-var (
-	Mutate  = mutate
-	Updates = updates
-	Message = message
-)

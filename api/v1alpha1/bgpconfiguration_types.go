@@ -51,14 +51,38 @@ type ServiceCIDR struct {
 	CIDR string `json:"cidr"`
 }
 
+// BGPNodeSettings are the BGP settings of the nodes that a selector chooses. They can be written before a node exists.
+// +kubebuilder:validation:XValidation:rule="has(self.asNumber) || has(self.routeReflectorClusterID)",message="set asNumber, routeReflectorClusterID or both; an entry without them does nothing"
+type BGPNodeSettings struct {
+	// nodeSelector chooses the nodes, by the labels of the Node. Default: all.
+	// +optional
+	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+	// asNumber is the AS number of these nodes.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=4294967295
+	// +optional
+	ASNumber *int64 `json:"asNumber,omitempty"`
+	// routeReflectorClusterID makes these nodes BGP route reflectors (RFC 4456) with this cluster id, an IPv4 address.
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:XValidation:rule="isIP(self) && ip(self).family() == 4",message="a cluster id is written like an IPv4 address, for example 224.0.0.1"
+	// +optional
+	RouteReflectorClusterID string `json:"routeReflectorClusterID,omitempty"`
+}
+
 // BGPConfigurationSpec is what all BGP speakers of the cluster have in common.
 type BGPConfigurationSpec struct {
-	// asNumber is the AS number of nodes whose NodeNetwork sets none.
+	// asNumber is the AS number of nodes for which no entry of nodes sets another.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=4294967295
 	// +kubebuilder:default=64512
 	// +optional
 	ASNumber int64 `json:"asNumber,omitempty"`
+
+	// nodes are settings of some nodes. For each setting, the first entry that chooses a node and has the setting decides.
+	// +kubebuilder:validation:MaxItems=512
+	// +listType=atomic
+	// +optional
+	Nodes []BGPNodeSettings `json:"nodes,omitempty"`
 
 	// listenPort is the TCP port of the nodes' speakers. A speaker listens only if a session needs it.
 	// +kubebuilder:validation:Minimum=1

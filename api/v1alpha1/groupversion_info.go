@@ -29,6 +29,8 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&BGPPeer{}, &BGPPeerList{},
 		&BGPConfiguration{}, &BGPConfigurationList{},
 		&BGPFilter{}, &BGPFilterList{},
+		&BlockClaim{}, &BlockClaimList{},
+		&BGPNodeState{}, &BGPNodeStateList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -81,6 +81,13 @@ type IPPoolSpec struct {
 	// +optional
 	AssignmentMode AssignmentMode `json:"assignmentMode,omitempty"`
 
+	// maxBlocksPerNode is the largest number of blocks that one node may have of this pool at a time, whatever it asks for.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1024
+	// +kubebuilder:default=64
+	// +optional
+	MaxBlocksPerNode int32 `json:"maxBlocksPerNode,omitempty"`
+
 	// disableBGPExport keeps this pool's blocks from being announced by BGP.
 	// +kubebuilder:default=false
 	// +optional

@@ -16,8 +16,10 @@ const (
 	// addresses from. It overrides the pools' namespaceSelector and is the only way into a pool with
 	// assignmentMode Manual.
 	AnnotationPools = "causeway.dev/ippools"
-	// SystemNamespace is where Causeway itself runs: its leases and the Secrets that BGPPeers refer to.
+	// SystemNamespace is where Causeway itself runs, and where its leases are.
 	SystemNamespace = "causeway-system"
+	// BGPNamespace is where the Secrets are that BGPPeers and the BGPConfiguration refer to, and nothing else.
+	BGPNamespace = "causeway-bgp"
 	// AgentLeasePrefix, followed by the node's name, names the Lease by which a node's agent shows that it is alive.
 	AgentLeasePrefix = "causeway-agent-"
 )
@@ -25,6 +27,18 @@ const (
 // Condition types. Ready comes first on every object that has conditions.
 const (
 	ConditionReady = "Ready"
+	// ConditionReconciling is True while the controller and the nodes work on an object (kstatus). Ready is not True then.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True where only a person can help (kstatus).
+	ConditionStalled = "Stalled"
+	// ConditionConflicting is True on an IPPool that covers, or lies in, an address or network of the infrastructure: a
+	// node's, the API server's, a Service range or a foreign link's. It gives nothing out.
+	ConditionConflicting = "Conflicting"
+	// ConditionRoutesApplied is False on a NodeNetwork whose node refuses some wanted routes or other kernel objects.
+	ConditionRoutesApplied = "RoutesApplied"
+	// ConditionEndpointsRecorded is False on a NodeNetwork whose node runs pods that the API server lets it write no
+	// WorkloadEndpoint for.
+	ConditionEndpointsRecorded = "EndpointsRecorded"
 	// ConditionOverlapping is True on an IPPool that shares addresses with an older one. It gives nothing out.
 	ConditionOverlapping = "Overlapping"
 	// ConditionDisabled is True on an IPPool that gives out no new address because its spec says so.

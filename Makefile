@@ -76,9 +76,12 @@ generate: ## Generate deepcopy functions, CRDs and the controller's roles
 	go tool controller-gen rbac:roleName=causeway-controller paths=./controllers/... output:rbac:dir=config/rbac/controller
 
 .PHONY: lint
-lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Check style and common mistakes, formatting, and that generated files are current
+lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Check style and common mistakes, formatting, and that generated files and go.mod are current
 	@bad="$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go'))"; \
 	if [ -n "$$bad" ]; then echo "Format these files with gofmt -w: $$bad" >&2; exit 1; fi
+	@for module in . test/controlplane; do \
+	  (cd $$module && go mod tidy -diff) || { echo "$$module/go.mod or go.sum is not tidy; run go mod tidy in $$module and commit it." >&2; exit 1; }; \
+	done
 	$< run ./...
 	@$(MAKE) --no-print-directory check-generated
 

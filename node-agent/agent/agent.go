@@ -24,6 +24,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/cniserver"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
+	"github.com/causeway-net/causeway/node-agent/report"
 )
 
 // Options set an agent.
@@ -56,7 +57,9 @@ type Agent struct {
 	facts     *poolFacts
 	wirer     *veth.Wirer
 	server    *cniserver.Server
-	reporter  *reporter
+	network   *report.Network
+	claim     *report.Claim
+	bgpState  *report.BGPState
 	metrics   *metrics
 	dataplane *dataplane
 	bgp       *bgp
@@ -90,7 +93,8 @@ func New(o Options) (*Agent, error) {
 		ledger: make(chan struct{}, 1), rewrites: make(chan string, 1024), events: make(chan *corev1.Event, 64),
 	}
 	a.facts = &poolFacts{namespaces: a.namespaceFacts}
-	a.reporter = newReporter(api.client, o.Node, o.Log)
+	settings := report.Settings{Client: api.client, Node: o.Node, Log: o.Log, Observed: a.metrics.reported}
+	a.network, a.claim, a.bgpState = report.NewNetwork(settings), report.NewClaim(settings), report.NewBGPState(settings)
 	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: o.Reserve, Linger: o.Linger, DemandChanged: a.wakeLedger})
 	a.server = cniserver.New(cniserver.Options{
 		Node: o.Node, Book: a.book, Records: records{client: api.client, rest: api.rest}, Wiring: wirer, Pools: a.facts, Health: a,
@@ -164,9 +168,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	work("keep the ledger", func(ctx context.Context) error { a.keepLedger(ctx); return nil })
 	work("keep the records", func(ctx context.Context) error { a.keepRecords(ctx); return nil })
 	work("report", func(ctx context.Context) error {
-		a.reporter.run(ctx, func() (*v1alpha1.NodeNetwork, bool) { return a.ownNetwork(ctx) })
+		a.network.Run(ctx)
 		return nil
 	})
+	work("claim blocks", func(ctx context.Context) error { a.claim.Run(ctx); return nil })
+	work("report the BGP sessions", func(ctx context.Context) error { a.bgpState.Run(ctx); return nil })
 	work("keep the kernel", a.dataplane.run)
 	work("keep the BGP sessions", a.bgp.run)
 	work("send events", func(ctx context.Context) error { a.keepEvents(ctx); return nil })
@@ -246,13 +252,8 @@ func (a *Agent) watch(ctx context.Context) error {
 	}{
 		{&v1alpha1.IPPool{}, onAny(both)},
 		{&v1alpha1.IPBlock{}, onAny(both)},
-		{&v1alpha1.NodeNetwork{}, onAny(func(o any) {
-			a.dataplane.wakeUp()
-			a.bgp.wakeUp()
-			if n, ok := o.(*v1alpha1.NodeNetwork); ok && n.Name == a.options.Node {
-				a.reporter.poke()
-			}
-		})},
+		{&v1alpha1.NodeNetwork{}, onAny(func(any) { a.dataplane.wakeUp(); a.bgp.wakeUp() })},
+		{&v1alpha1.NodeNetwork{}, a.ownNetworkHandler()},
 		{&corev1.Node{}, onAny(func(o any) { a.noteNode(ctx); both(o) })},
 		{namespace, onAny(func(any) {})},
 		{&v1alpha1.BGPConfiguration{}, sessions},
@@ -287,6 +288,30 @@ func (a *Agent) watch(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// ownNetworkHandler tells the report what the API has of this node's NodeNetwork.
+func (a *Agent) ownNetworkHandler() toolscache.ResourceEventHandler {
+	own := func(o any) (*v1alpha1.NodeNetwork, bool) {
+		if tombstone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+			o = tombstone.Obj
+		}
+		n, ok := o.(*v1alpha1.NodeNetwork)
+		return n, ok && n.Name == a.options.Node
+	}
+	seen := func(o any) {
+		if n, ok := own(o); ok {
+			a.network.Observe(n)
+		}
+	}
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc: seen, UpdateFunc: func(_, o any) { seen(o) },
+		DeleteFunc: func(o any) {
+			if n, ok := own(o); ok {
+				a.network.Gone(n)
+			}
+		},
+	}
 }
 
 func onAny(f func(any)) toolscache.ResourceEventHandler {

@@ -1,13 +1,16 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -352,28 +355,69 @@ func (b *bgp) report() {
 		b.note(line)
 	}
 	b.agent.metrics.sessions(out.Sessions)
-	b.agent.reporter.update(func(s *v1alpha1.NodeNetworkStatus) {
-		s.BGP = nil
-		if len(b.plan.Sessions) == 0 && !b.started {
-			return
+	if len(b.plan.Sessions) == 0 && !b.started {
+		b.agent.network.SetBGP(nil)
+		b.agent.bgpState.Set(v1alpha1.BGPNodeStateStatus{SessionCounts: "0/0"})
+		return
+	}
+	b.agent.network.SetBGP(out)
+	ready := b.condition(up, len(out.Sessions), lastError, status.Faults)
+	b.agent.network.SetCondition(conditionBGPReady, ready.Status, ready.Reason, ready.Message)
+	b.agent.bgpState.Set(stateOf(out, up, ready))
+}
+
+// condition says in a sentence how the sessions are.
+func (b *bgp) condition(up, all int, lastError string, faults []string) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "AllEstablished",
+		Message: fmt.Sprintf("%d of %d BGP sessions are established.", up, all)}
+	if up < all {
+		c.Status, c.Reason = metav1.ConditionFalse, "SessionsDown"
+		if lastError != "" {
+			c.Message += " " + lastError
 		}
-		s.BGP = out
-		ready, reason, message := metav1.ConditionTrue, "AllEstablished", fmt.Sprintf("%d of %d BGP sessions are established.", up, len(out.Sessions))
-		if up < len(out.Sessions) {
-			ready, reason = metav1.ConditionFalse, "SessionsDown"
-			if lastError != "" {
-				message += " " + lastError
-			}
+	}
+	if len(b.plan.Problems) > 0 {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, b.plan.Problems[0].Reason, b.plan.Problems[0].Message
+	}
+	if len(faults) > 0 {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "SpeakerFault", faults[len(faults)-1]
+	}
+	return c
+}
+
+// stateOf puts the sessions into the shape of a BGPNodeState: those in trouble first.
+func stateOf(bgp *v1alpha1.BGPStatus, up int, ready metav1.Condition) v1alpha1.BGPNodeStateStatus {
+	out := v1alpha1.BGPNodeStateStatus{
+		ASNumber: bgp.ASNumber, RouterID: bgp.RouterID, Expected: int32(len(bgp.Sessions)), Established: int32(up),
+		SessionCounts: fmt.Sprintf("%d/%d", up, len(bgp.Sessions)), Conditions: []metav1.Condition{ready},
+	}
+	sources := map[string]*v1alpha1.BGPSourceStatus{}
+	for _, s := range bgp.Sessions {
+		if sources[s.Source] == nil {
+			sources[s.Source] = &v1alpha1.BGPSourceStatus{Source: s.Source}
 		}
-		for _, problem := range b.plan.Problems {
-			ready, reason, message = metav1.ConditionFalse, problem.Reason, problem.Message
-			break
+		sources[s.Source].Expected++
+		if s.State == "Established" {
+			sources[s.Source].Established++
 		}
-		for _, fault := range status.Faults {
-			ready, reason, message = metav1.ConditionFalse, "SpeakerFault", fault
-		}
-		setCondition(s, conditionBGPReady, ready, reason, message)
+		out.RoutesLearned += s.PrefixesReceived
+	}
+	for _, name := range slices.Sorted(maps.Keys(sources)) {
+		out.Sources = append(out.Sources, *sources[name])
+	}
+	sorted := slices.Clone(bgp.Sessions)
+	slices.SortStableFunc(sorted, func(a, b v1alpha1.BGPSessionStatus) int {
+		return cmp.Compare(troubled(b), troubled(a))
 	})
+	out.Sessions = sorted[:min(len(sorted), v1alpha1.MaxSessionsInDetail)]
+	return out
+}
+
+func troubled(s v1alpha1.BGPSessionStatus) int {
+	if s.State == "Established" {
+		return 0
+	}
+	return 1
 }
 
 // note makes an event of a session's change of state.

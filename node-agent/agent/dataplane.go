@@ -17,6 +17,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 	"github.com/causeway-net/causeway/node-agent/datapath/underlay"
+	"github.com/causeway-net/causeway/node-agent/report"
 )
 
 const (
@@ -140,9 +141,7 @@ func (d *dataplane) fail(err error) {
 		d.failing = text
 		d.agent.log.Error(err, "The kernel does not show the plan; will try again")
 	}
-	d.agent.reporter.update(func(s *v1alpha1.NodeNetworkStatus) {
-		setCondition(s, v1alpha1.ConditionReady, metav1.ConditionFalse, "ApplyFailed", "The kernel does not show the plan: "+err.Error())
-	})
+	d.agent.network.SetCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, "ApplyFailed", "The kernel does not show the plan: "+err.Error())
 }
 
 // learn brings changed learned routes to the kernel. It reports false where a whole turn is needed.
@@ -313,31 +312,30 @@ func (d *dataplane) observe(started time.Time, report linux.Report) {
 	}
 }
 
-// report says in the NodeNetwork what was found and done.
-func (d *dataplane) report(in routeplan.Input, plan routeplan.Plan, report linux.Report, pools []v1alpha1.IPPool) {
-	d.agent.reporter.setRendered(renderedOf(pools))
-	d.agent.reporter.update(func(s *v1alpha1.NodeNetworkStatus) {
-		s.Addresses, s.MTU = nil, 0
-		for _, u := range []routeplan.Underlay{in.V4, in.V6} {
-			if !u.Address.IsValid() {
-				continue
-			}
-			s.Addresses = append(s.Addresses, v1alpha1.NodeAddress{Address: u.Address.String(), Subnet: u.Subnet.String(), Interface: u.Interface})
-			if s.MTU == 0 || int32(u.MTU) < s.MTU {
-				s.MTU = int32(u.MTU)
-			}
+// report says in the NodeNetwork and the BlockClaim what was found and done.
+func (d *dataplane) report(in routeplan.Input, plan routeplan.Plan, done linux.Report, pools []v1alpha1.IPPool) {
+	facts := report.Facts{VTEPMAC: names.VTEPMAC(in.Node).String(), Encapsulations: encapsulations(in.Capabilities)}
+	for _, u := range []routeplan.Underlay{in.V4, in.V6} {
+		if !u.Address.IsValid() {
+			continue
 		}
-		s.VTEPMAC = names.VTEPMAC(in.Node).String()
-		s.Encapsulations = encapsulations(in.Capabilities)
-		s.Routes = report.Routes
-		support, reason, message := metav1.ConditionTrue, "AllSupported", "The kernel can do all that the pools need."
-		for _, p := range plan.Problems {
-			support, reason, message = metav1.ConditionFalse, "Missing", p.Message
-			break
+		facts.Addresses = append(facts.Addresses, v1alpha1.NodeAddress{Address: u.Address.String(), Subnet: u.Subnet.String(), Interface: u.Interface})
+		if facts.MTU == 0 || int32(u.MTU) < facts.MTU {
+			facts.MTU = int32(u.MTU)
 		}
-		setCondition(s, v1alpha1.ConditionReady, metav1.ConditionTrue, "PlanApplied", "The kernel shows the plan.")
-		setCondition(s, v1alpha1.ConditionKernelSupport, support, reason, message)
-	})
+	}
+	support, reason, message := metav1.ConditionTrue, "AllSupported", "The kernel can do all that the pools need."
+	for _, p := range plan.Problems {
+		support, reason, message = metav1.ConditionFalse, "Missing", p.Message
+		break
+	}
+	rendered := renderedOf(pools)
+	d.agent.claim.SetRendered(rendered)
+	d.agent.network.SetRendered(rendered)
+	d.agent.network.SetFacts(facts)
+	d.agent.network.SetRoutes(done.Routes)
+	d.agent.network.SetCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, "PlanApplied", "The kernel shows the plan.")
+	d.agent.network.SetCondition(v1alpha1.ConditionKernelSupport, support, reason, message)
 }
 
 func encapsulations(c routeplan.Capabilities) []v1alpha1.Encapsulation {
@@ -352,14 +350,14 @@ func encapsulations(c routeplan.Capabilities) []v1alpha1.Encapsulation {
 }
 
 // renderedOf notes which generation of each pool the kernel shows, and what it sends with.
-func renderedOf(pools []v1alpha1.IPPool) map[string]rendered {
-	out := make(map[string]rendered, len(pools))
+func renderedOf(pools []v1alpha1.IPPool) map[string]report.Rendered {
+	out := make(map[string]report.Rendered, len(pools))
 	for _, p := range pools {
 		sending := p.Status.Encapsulation
 		if sending == "" {
 			sending = p.Spec.Encapsulation
 		}
-		out[p.Name] = rendered{generation: p.Generation, sending: sending}
+		out[p.Name] = report.Rendered{UID: string(p.UID), Generation: p.Generation, Sending: sending}
 	}
 	return out
 }

@@ -64,7 +64,8 @@ func (a *Agent) settleLedger(ctx context.Context) time.Duration {
 	a.noteDrained(ctx)
 	shares, again := a.book.Shares()
 	a.metrics.shares(shares)
-	a.reporter.update(func(s *v1alpha1.NodeNetworkStatus) { s.Pools = poolStatuses(shares) })
+	a.claim.SetShares(shares)
+	a.network.SetPools(poolStatuses(shares))
 	return again
 }
 

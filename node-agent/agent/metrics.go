@@ -12,6 +12,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/datapath/linux"
+	"github.com/causeway-net/causeway/node-agent/report"
 )
 
 // metrics are what an operator would page on.
@@ -24,6 +25,7 @@ type metrics struct {
 	routes    *prometheus.GaugeVec
 	bgpUp     *prometheus.GaugeVec
 	bgpCounts *prometheus.GaugeVec
+	writes    *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -53,7 +55,10 @@ func newMetrics() *metrics {
 			Name: "causeway_bgp_session_prefixes", Help: "Prefixes of a BGP session, received and advertised.",
 		}, []string{"peer", "direction"}),
 	}
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	m.writes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "causeway_report_writes_total", Help: "Writes of this node's NodeNetwork, BlockClaim and BGPNodeState, by outcome: written, conflict, refused, unreachable.",
+	}, []string{"kind", "outcome"})
+	m.registry.MustRegister(m.writes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.calls, m.addresses, m.applies, m.failures, m.routes, m.bgpUp, m.bgpCounts)
 	return m
 }
@@ -100,6 +105,11 @@ func (m *metrics) sessions(sessions []v1alpha1.BGPSessionStatus) {
 		m.bgpCounts.WithLabelValues(s.Peer, "received").Set(float64(s.PrefixesReceived))
 		m.bgpCounts.WithLabelValues(s.Peer, "advertised").Set(float64(s.PrefixesAdvertised))
 	}
+}
+
+// reported notes how a write of a report ended.
+func (m *metrics) reported(kind string, outcome report.Outcome) {
+	m.writes.WithLabelValues(kind, string(outcome)).Inc()
 }
 
 func (m *metrics) handler() http.Handler {

@@ -90,16 +90,3 @@ func TestMTUIsTheSmallestOfThePools(t *testing.T) {
 		}
 	}
 }
-
-func TestCountersAloneAreNotUrgent(t *testing.T) {
-	one := v1alpha1.NodeNetworkStatus{Pools: []v1alpha1.NodePoolStatus{{Pool: "p", Free: 1}}, Routes: []v1alpha1.RouteCount{{Count: 1}}}
-	two := one
-	two.Pools, two.Routes = []v1alpha1.NodePoolStatus{{Pool: "p", Free: 2}}, nil
-	if a, b := withoutCounters(one), withoutCounters(two); !equalStatus(a, b) {
-		t.Errorf("%+v and %+v differ", a, b)
-	}
-	two.Pools[0].Waiting = 1
-	if equalStatus(withoutCounters(one), withoutCounters(two)) {
-		t.Error("a waiting pod is not urgent")
-	}
-}

@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
+	"github.com/causeway-net/causeway/node-agent/report"
 )
 
 const startRetry = 500 * time.Millisecond
@@ -44,23 +43,15 @@ func (a *Agent) tryRecall(ctx context.Context) error {
 	if err := a.api.client.List(ctx, &known, client.MatchingFields{"spec.node": a.options.Node}); err != nil {
 		return fmt.Errorf("list this node's WorkloadEndpoints: %w", err)
 	}
-	var own v1alpha1.NodeNetwork
-	if err := a.api.client.Get(ctx, client.ObjectKey{Name: a.options.Node}, &own); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("get NodeNetwork %s: %w", a.options.Node, err)
+	var claim v1alpha1.BlockClaim
+	if err := a.api.client.Get(ctx, client.ObjectKey{Name: a.options.Node}, &claim); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get BlockClaim %s: %w", a.options.Node, err)
 	}
 	links, err := a.wirer.List()
 	if err != nil {
 		return err
 	}
-	var released []netip.Prefix
-	for _, p := range own.Status.Pools {
-		for _, text := range p.Released {
-			if cidr, err := netip.ParsePrefix(text); err == nil {
-				released = append(released, cidr)
-			}
-		}
-	}
-	a.book.SetReleased(released)
+	a.book.SetReleased(report.Released(&claim))
 	for i := range known.Items {
 		a.book.Adopt(cniserver.Endpoint(&known.Items[i]))
 	}

@@ -10,7 +10,8 @@ import (
 type Share struct {
 	Pool                  string
 	Free, Wanted, Waiting int
-	Released              []netip.Prefix
+	// Held are the blocks that the node has and has not released, Released those that it never takes an address from again.
+	Held, Released []netip.Prefix
 }
 
 // Shares returns the node's share of every pool, sorted by name, and gives back surplus blocks on the way: a block that
@@ -54,6 +55,8 @@ func (b *Book) Shares() (shares []Share, again time.Duration) {
 		for _, known := range blocks {
 			if known.released {
 				s.Released = append(s.Released, known.cidr)
+			} else {
+				s.Held = append(s.Held, known.cidr)
 			}
 		}
 		shares = append(shares, s)

@@ -17,7 +17,7 @@ type block struct {
 	size     int
 	inUse    int // used, without the kept first address
 	next     int
-	usable   bool      // false: no new address from here (terminating, released, or lost)
+	usable   bool      // false: no new address from here (terminating, released, or not in the API)
 	released bool      // given back for good
 	present  bool      // the API has it
 	emptyAt  time.Time // since when nothing is in use

@@ -15,11 +15,24 @@ type State int
 const (
 	// Reserved: its ADD is under way. Its link and route may or may not be there.
 	Reserved State = iota
-	// Ready: link, route and record are there.
+	// Ready: link and route are there. The record is there, or on its way.
 	Ready
-	// Releasing: its DEL is under way. The record may be gone, the link may still be there.
+	// Releasing: its DEL is under way. Link or record may still be there, so the addresses are not free.
 	Releasing
 )
+
+// String returns the state as people read it.
+func (s State) String() string {
+	switch s {
+	case Reserved:
+		return "Reserved"
+	case Ready:
+		return "Ready"
+	case Releasing:
+		return "Releasing"
+	}
+	return "unknown"
+}
 
 // Endpoint is one interface of one pod, with its addresses.
 type Endpoint struct {
@@ -33,7 +46,8 @@ type Endpoint struct {
 	Addresses []netip.Addr
 	Pools     []string
 	State     State
-	// Since is when the endpoint came into its state.
+	// Since is when the endpoint came into its state. For an adopted endpoint it is when its record was written, so that
+	// the newer of two sandboxes of a pod is known after a restart too.
 	Since time.Time
 }
 
@@ -130,8 +144,35 @@ func (b *Book) SetReleased(cidrs []netip.Prefix) {
 	}
 }
 
+// SetHeld notes blocks that an earlier run of the agent had. Where the API has them no more, pods may still have addresses
+// in them: such a block stays in the book, and in its shares, until its last address has come back. Call it before Adopt
+// and SetBlocks.
+func (b *Book) SetHeld(blocks []Block) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, in := range blocks {
+		if b.blocks[in.CIDR] == nil {
+			b.addBlock(in)
+		}
+	}
+}
+
+// addBlock enters a block that serves nobody yet, with the addresses in it that endpoints have.
+func (b *Book) addBlock(in Block) *block {
+	added := newBlock(in.CIDR, in.Pool, b.now())
+	added.released = b.released[in.CIDR]
+	for a := range b.holders {
+		if in.CIDR.Contains(a) {
+			added.mark(a)
+		}
+	}
+	b.blocks[in.CIDR] = added
+	return added
+}
+
 // SetBlocks replaces the node's own blocks with those that the API has. A block that is gone takes its free addresses
-// with it; addresses in use stay with their pods.
+// with it. One that has addresses in use stays, and serves nobody, until they have come back: the controller learns from
+// the node's shares that it may give it to no other node.
 func (b *Book) SetBlocks(blocks []Block) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -141,24 +182,20 @@ func (b *Book) SetBlocks(blocks []Block) {
 		seen[in.CIDR] = true
 		known := b.blocks[in.CIDR]
 		if known == nil {
-			known = newBlock(in.CIDR, in.Pool, b.now())
-			known.released = b.released[in.CIDR]
-			for a := range b.holders {
-				if in.CIDR.Contains(a) {
-					known.mark(a)
-				}
-			}
-			b.blocks[in.CIDR] = known
+			known = b.addBlock(in)
 			wake = true
 		}
-		known.present = true
+		known.present, known.pool = true, in.Pool
 		usable := !in.Terminating && !known.released
 		wake = wake || usable && !known.usable
 		known.usable = usable
 	}
 	for cidr, known := range b.blocks {
-		if !seen[cidr] {
-			known.present = false
+		if seen[cidr] {
+			continue
+		}
+		known.present, known.usable = false, false
+		if known.inUse == 0 {
 			delete(b.blocks, cidr)
 		}
 	}
@@ -194,14 +231,16 @@ func (b *Book) Adopt(e Endpoint) {
 
 func (b *Book) enter(e Endpoint) {
 	e.Addresses, e.Pools = slices.Clone(e.Addresses), slices.Clone(e.Pools)
-	e.Since = b.now()
+	if e.Since.IsZero() {
+		e.Since = b.now()
+	}
 	b.endpoints[e.Interface] = &e
 	for _, a := range e.Addresses {
 		if b.holders[a] == nil {
 			b.holders[a] = map[string]struct{}{}
 		}
 		b.holders[a][e.Interface] = struct{}{}
-		if known := b.blockOf(a); known != nil {
+		for _, known := range b.blocksWith(a) {
 			known.mark(a)
 		}
 	}
@@ -219,12 +258,28 @@ func (b *Book) SetState(hostInterface string, s State) bool {
 	return true
 }
 
-// Free forgets an endpoint. Its addresses can be given out again: call it when neither record nor link is left.
+// Revive takes an endpoint back whose DEL is under way, with the addresses that it has: its ADD has come again. It reports
+// false where the book has no such endpoint.
+func (b *Book) Revive(again Endpoint) (Endpoint, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.endpoints[again.Interface]
+	if e == nil || e.State != Releasing {
+		return Endpoint{}, false
+	}
+	addresses, pools := e.Addresses, e.Pools
+	*e = again
+	e.Addresses, e.Pools, e.State, e.Since = addresses, pools, Reserved, b.now()
+	return *e, true
+}
+
+// Free forgets an endpoint whose DEL is under way. Its addresses can be given out again: call it when neither record nor
+// link is left. An endpoint in another state stays.
 func (b *Book) Free(hostInterface string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.endpoints[hostInterface]
-	if e == nil {
+	if e == nil || e.State != Releasing {
 		return
 	}
 	delete(b.endpoints, hostInterface)
@@ -235,9 +290,12 @@ func (b *Book) Free(hostInterface string) {
 			continue
 		}
 		delete(b.holders, a)
-		if known := b.blockOf(a); known != nil {
+		for _, known := range b.blocksWith(a) {
 			known.unmark(a, b.now())
 			emptied = emptied || known.inUse == 0
+			if known.inUse == 0 && !known.present {
+				delete(b.blocks, known.cidr)
+			}
 		}
 	}
 	b.wake()
@@ -287,14 +345,22 @@ func (b *Book) Endpoints() []Endpoint {
 	return out
 }
 
-// blockOf finds the block of an address. Blocks of a node are few, and their sizes fewer.
-func (b *Book) blockOf(a netip.Addr) *block {
+// blocksWith returns the blocks that hold an address: one, but for blocks of another size that are on their way out.
+func (b *Book) blocksWith(a netip.Addr) []*block {
+	var out []*block
 	for cidr, known := range b.blocks {
 		if cidr.Contains(a) {
-			return known
+			out = append(out, known)
 		}
 	}
-	return nil
+	return out
+}
+
+// Owns reports whether an address lies in a block that the node has or had when its pods started.
+func (b *Book) Owns(a netip.Addr) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.blocksWith(a)) > 0
 }
 
 // wake lets every waiting pod look again.

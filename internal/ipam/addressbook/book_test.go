@@ -37,6 +37,11 @@ func ended() context.Context {
 	return ctx
 }
 
+func free(b *Book, key string) {
+	b.SetState(key, Releasing)
+	b.Free(key)
+}
+
 func TestReserveGivesEachAddressOnceAndNeverTheFirst(t *testing.T) {
 	for _, tc := range []struct {
 		cidr string
@@ -200,11 +205,11 @@ func TestEmptyBlockChangesTheDemand(t *testing.T) {
 		}
 	}
 	calls = 0
-	b.Free("a")
+	free(b, "a")
 	if calls != 0 {
 		t.Errorf("one of two pods gone: DemandChanged was called %d times", calls)
 	}
-	b.Free("b")
+	free(b, "b")
 	if calls != 1 {
 		t.Errorf("both pods gone: DemandChanged was called %d times", calls)
 	}
@@ -236,7 +241,7 @@ func TestTerminatingBlockIsReleasedWhenEmpty(t *testing.T) {
 	if shares, _ := b.Shares(); len(shares[0].Released) != 0 || shares[0].Free != 0 {
 		t.Fatalf("a block in use was released, or counts as free: %+v", shares)
 	}
-	b.Free("a")
+	free(b, "a")
 	if shares, _ := b.Shares(); len(shares[0].Released) != 1 {
 		t.Fatalf("the empty block stays: %+v", shares)
 	}
@@ -265,38 +270,190 @@ func TestAdoptedAddressesAreHeldWhateverComesFirst(t *testing.T) {
 	}
 }
 
-// TestRandomLifeNeverSharesAnAddress plays reservations, releases, lost blocks and restarts.
-func TestRandomLifeNeverSharesAnAddress(t *testing.T) {
-	for seed := range uint64(200) {
-		random := rand.New(rand.NewPCG(seed, 1))
-		b := newTestBook(&clock{}, 4)
-		b.SetPools([]Pool{pool("p", "10.0.0.0/24", 7)})
-		all := []Block{own("10.0.0.0/29", "p"), own("10.0.0.8/29", "p"), own("10.0.0.16/29", "p")}
-		b.SetBlocks(all)
-		held := map[string]netip.Addr{}
-		for step := range 300 {
-			switch random.IntN(6) {
-			case 0, 1, 2:
-				key := fmt.Sprint(step)
-				e, err := b.Reserve(ended(), ask(key, "p"))
-				if err != nil {
-					continue
-				}
-				for other, a := range held {
-					if a == e.Addresses[0] {
-						t.Fatalf("seed %d: %s and %s both have %s", seed, key, other, a)
-					}
-				}
-				held[key] = e.Addresses[0]
-			case 3, 4:
-				for key := range held {
-					b.Free(key)
-					delete(held, key)
-					break
-				}
-			case 5:
-				b.SetBlocks(all[:random.IntN(len(all)+1)])
+// The controller must not give a block to another node while pods have addresses in it that no record shows yet.
+func TestABlockThatVanishesIsHeldUntilItsLastAddressIsFree(t *testing.T) {
+	b := newTestBook(&clock{}, 0)
+	b.SetPools([]Pool{pool("p", "10.0.0.0/16", 63)})
+	b.SetBlocks([]Block{own("10.0.0.0/26", "p"), own("10.0.0.64/26", "p")})
+	if _, err := b.Reserve(ended(), ask("a", "p")); err != nil {
+		t.Fatal(err)
+	}
+	b.SetBlocks(nil)
+	held := func() []netip.Prefix { shares, _ := b.Shares(); return shares[0].Held }
+	if got := held(); len(got) != 1 || got[0] != netip.MustParsePrefix("10.0.0.0/26") {
+		t.Fatalf("held: %v, want only the block in use", got)
+	}
+	if _, err := b.Reserve(ended(), ask("b", "p")); err == nil {
+		t.Fatal("a block that is gone served a pod")
+	}
+	free(b, "a")
+	if got := held(); len(got) != 0 {
+		t.Fatalf("held after the last address came back: %v", got)
+	}
+}
+
+func TestABlockOfAnEarlierRunIsHeldWhilePodsAreInIt(t *testing.T) {
+	b := newTestBook(&clock{}, 0)
+	b.SetPools([]Pool{pool("p", "10.0.0.0/16", 63)})
+	b.SetHeld([]Block{own("10.0.0.0/26", "p"), own("10.0.0.64/26", "p")})
+	a := netip.MustParseAddr("10.0.0.5")
+	if !b.Owns(a) || b.Owns(netip.MustParseAddr("10.0.9.1")) {
+		t.Error("an earlier run's block is not the node's, or a foreign one is")
+	}
+	b.Adopt(Endpoint{Interface: "old", Addresses: []netip.Addr{a}, Pools: []string{"p"}, State: Ready})
+	b.SetBlocks(nil)
+	if shares, _ := b.Shares(); len(shares[0].Held) != 1 || !shares[0].Held[0].Contains(a) {
+		t.Fatalf("held: %v", shares[0].Held)
+	}
+}
+
+func TestReviveKeepsTheAddress(t *testing.T) {
+	b := newTestBook(&clock{}, 0)
+	b.SetPools([]Pool{pool("p", "10.0.0.0/26", 63)})
+	b.SetBlocks([]Block{own("10.0.0.0/26", "p")})
+	first, err := b.Reserve(ended(), ask("a", "p"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := b.Revive(Endpoint{Interface: "a"}); ok {
+		t.Error("an endpoint whose ADD is under way was revived")
+	}
+	b.SetState("a", Releasing)
+	again, ok := b.Revive(Endpoint{Interface: "a", NetworkNamespace: "/run/netns/new"})
+	if !ok || again.State != Reserved || again.Addresses[0] != first.Addresses[0] || again.NetworkNamespace != "/run/netns/new" {
+		t.Fatalf("got %+v, %t", again, ok)
+	}
+	b.Free("a") // the end of the DEL before
+	if _, known := b.Get("a"); !known {
+		t.Error("the end of the DEL before took the address away")
+	}
+}
+
+func TestAskedAddressesAreGivenOrRefused(t *testing.T) {
+	for _, tc := range []struct {
+		exact []string
+		want  string
+		err   bool
+	}{
+		{[]string{"10.1.0.9"}, "10.1.0.9", false}, // of the second candidate
+		{[]string{"10.9.0.9"}, "", true},          // of no pool
+		{[]string{"10.2.0.9"}, "", true},          // of a pool that may not serve the pod
+		{[]string{"10.0.0.9", "10.1.0.9"}, "", true},
+		{[]string{"10.0.0.0"}, "", true}, // the tunnels'
+		{[]string{"fd00::9"}, "", true},  // of a family that the pod has no pool for
+	} {
+		b := newTestBook(&clock{}, 0)
+		b.SetPools([]Pool{pool("one", "10.0.0.0/26", 63), pool("two", "10.1.0.0/26", 63), pool("other", "10.2.0.0/26", 63)})
+		b.SetBlocks([]Block{own("10.0.0.0/26", "one"), own("10.1.0.0/26", "two"), own("10.2.0.0/26", "other")})
+		r := ask("a", "one", "two")
+		for _, text := range tc.exact {
+			r.Exact = append(r.Exact, netip.MustParseAddr(text))
+		}
+		e, err := b.Reserve(ended(), r)
+		if (err != nil) != tc.err || err == nil && e.Addresses[0].String() != tc.want {
+			t.Errorf("%v: got %v, %v", tc.exact, e.Addresses, err)
+		}
+		if err != nil {
+			if shares, _ := b.Shares(); shares[0].Free+shares[1].Free+shares[2].Free != 3*63 {
+				t.Errorf("%v: a refused request kept an address", tc.exact)
 			}
 		}
 	}
+}
+
+func TestAnAdoptedEndpointKeepsItsAge(t *testing.T) {
+	b := newTestBook(&clock{now: time.Unix(5000, 0)}, 0)
+	b.Adopt(Endpoint{Interface: "old", State: Ready, Since: time.Unix(1000, 0)})
+	if e, _ := b.Get("old"); !e.Since.Equal(time.Unix(1000, 0)) {
+		t.Errorf("since %v", e.Since)
+	}
+}
+
+// play runs a random or given life of a book, one byte for each step, and checks after each step that every address is
+// free or held by one endpoint, and that the blocks' counts say the same.
+func play(t *testing.T, steps []byte) {
+	t.Helper()
+	b := newTestBook(&clock{}, 4)
+	b.SetPools([]Pool{pool("p", "10.0.0.0/24", 7)})
+	all := []Block{own("10.0.0.0/29", "p"), own("10.0.0.8/29", "p"), own("10.0.0.16/29", "p")}
+	b.SetBlocks(all)
+	key := func(n byte) string { return fmt.Sprint("e", n%24) }
+	for i, step := range steps {
+		n := step >> 3
+		switch step & 7 {
+		case 0, 1:
+			_, _ = b.Reserve(ended(), ask(key(n), "p"))
+		case 2:
+			r := ask(key(n), "p")
+			r.Exact = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, n})}
+			_, _ = b.Reserve(ended(), r)
+		case 3:
+			b.SetState(key(n), State(i%3))
+		case 4:
+			b.Free(key(n))
+		case 5:
+			b.Revive(Endpoint{Interface: key(n)})
+		case 6:
+			b.SetBlocks(all[:int(n)%(len(all)+1)])
+		case 7:
+			b.Shares()
+		}
+		if err := b.consistent(); err != nil {
+			t.Fatalf("after step %d (%d): %v", i, step, err)
+		}
+	}
+}
+
+// consistent compares endpoints, holders and blocks with each other.
+func (b *Book) consistent() error {
+	held := map[netip.Addr]string{}
+	for key, e := range b.endpoints {
+		for _, a := range e.Addresses {
+			if other, taken := held[a]; taken {
+				return fmt.Errorf("%s and %s both have %s", key, other, a)
+			}
+			held[a] = key
+			if _, ok := b.holders[a][key]; !ok || len(b.holders[a]) != 1 {
+				return fmt.Errorf("%s has %s, but its holders are %v", key, a, b.holders[a])
+			}
+			if len(b.blocksWith(a)) == 0 {
+				return fmt.Errorf("%s has %s, which is in no block", key, a)
+			}
+		}
+	}
+	if len(held) != len(b.holders) {
+		return fmt.Errorf("%d addresses are held, but %d have holders", len(held), len(b.holders))
+	}
+	for _, known := range b.blocks {
+		inUse := 0
+		for index := 1; index < known.size; index++ {
+			_, taken := held[addrAt(known.cidr.Addr(), index)]
+			if marked := known.used[index/64]&(1<<(index%64)) != 0; marked != taken {
+				return fmt.Errorf("address %d of %s: marked %t, held %t", index, known.cidr, marked, taken)
+			}
+			if taken {
+				inUse++
+			}
+		}
+		if inUse != known.inUse || known.released && inUse > 0 {
+			return fmt.Errorf("block %s counts %d of %d (released %t)", known.cidr, known.inUse, inUse, known.released)
+		}
+	}
+	return nil
+}
+
+func TestRandomLifeNeverSharesAnAddress(t *testing.T) {
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		steps := make([]byte, 400)
+		for i := range steps {
+			steps[i] = byte(random.Uint32())
+		}
+		play(t, steps)
+	}
+}
+
+func FuzzLife(f *testing.F) {
+	f.Add([]byte{0, 8, 16, 3, 4, 6, 5})
+	f.Fuzz(play)
 }

@@ -33,6 +33,13 @@ func (e *WaitError) Error() string {
 // Unwrap returns the context's error.
 func (e *WaitError) Unwrap() error { return e.Cause }
 
+// AddressError says that a pod asks for an address that no pool has which may serve it.
+type AddressError struct{ Address netip.Addr }
+
+func (e *AddressError) Error() string {
+	return fmt.Sprintf("no IPPool that may serve the pod holds the address %s, or the pod asks for two of one family", e.Address)
+}
+
 // Request asks for one address from each list of candidate pools (one list for each family), the first pool with a
 // free address first. Exact addresses, if any, are taken instead of a free one of their family.
 type Request struct {
@@ -119,7 +126,7 @@ func (b *Book) try(r Request) (Endpoint, <-chan struct{}, string, error) {
 	e.Addresses, e.Pools = nil, nil
 	undo := func() {
 		for _, a := range e.Addresses {
-			if known := b.blockOf(a); known != nil {
+			for _, known := range b.blocksWith(a) {
 				known.unmark(a, b.now())
 			}
 		}
@@ -139,6 +146,12 @@ func (b *Book) try(r Request) (Endpoint, <-chan struct{}, string, error) {
 	if len(e.Addresses) == 0 {
 		return Endpoint{}, nil, "", ErrNoPool
 	}
+	for _, a := range r.Exact {
+		if !slices.Contains(e.Addresses, a) {
+			undo()
+			return Endpoint{}, nil, "", &AddressError{Address: a}
+		}
+	}
 	e.State = Reserved
 	b.enter(e)
 	if !b.ample(e.Pools) {
@@ -152,12 +165,15 @@ func (b *Book) takeOne(candidates []string, exact []netip.Addr) (netip.Addr, str
 	var full []string
 	waitFor, spare := "", ""
 	for _, name := range candidates {
+		pool := b.pools[name]
+		if i := slices.IndexFunc(exact, pool.CIDR.Contains); pool.Usable && i >= 0 {
+			return b.takeExact(pool, exact[i])
+		}
+	}
+	for _, name := range candidates {
 		pool, ok := b.pools[name]
 		if !ok || !pool.Usable {
 			continue
-		}
-		if i := slices.IndexFunc(exact, pool.CIDR.Contains); i >= 0 {
-			return b.takeExact(pool, exact[i])
 		}
 		for _, known := range b.blocksOf(name) {
 			if !known.usable {
@@ -198,15 +214,17 @@ func (b *Book) releasing(pool string) bool {
 }
 
 func (b *Book) takeExact(pool Pool, a netip.Addr) (netip.Addr, string, error) {
-	known := b.blockOf(a)
-	if known == nil || !known.usable {
-		return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is in no block of this node; ask for an address of a block that the node has", a, pool.Name)
+	for _, known := range b.blocksWith(a) {
+		if !known.usable {
+			continue
+		}
+		if len(b.holders[a]) > 0 || (known.size > 1 && a == known.cidr.Addr()) {
+			return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is taken", a, pool.Name)
+		}
+		known.mark(a)
+		return a, pool.Name, nil
 	}
-	if len(b.holders[a]) > 0 || (known.size > 1 && a == known.cidr.Addr()) {
-		return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is taken", a, pool.Name)
-	}
-	known.mark(a)
-	return a, pool.Name, nil
+	return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is in no block of this node; ask for an address of a block that the node has", a, pool.Name)
 }
 
 // blocksOf returns a pool's blocks in address order, so that low blocks fill and high ones empty.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,9 +19,9 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
-	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
+	"github.com/causeway-net/causeway/node-agent/bgp"
+	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 	"github.com/causeway-net/causeway/node-agent/report"
 )
@@ -62,12 +61,10 @@ type Agent struct {
 	bgpState  *report.BGPState
 	metrics   *metrics
 	dataplane *dataplane
-	bgp       *bgp
+	bgp       *bgp.Loop
+	bgpReads  *bgp.CachedObjects
 	workers   sync.WaitGroup
 	events    chan *corev1.Event
-
-	peerRoutesMu sync.Mutex
-	peerRoutes   []routeplan.PeerRoute // to BGP peers off the link
 
 	ledger     chan struct{} // wakes keepLedger
 	rewrites   chan string   // interfaces whose record vanished
@@ -75,7 +72,6 @@ type Agent struct {
 	unrecorded []string      // interfaces found at start without a record
 	synced     atomic.Bool
 	nodeGone   atomic.Bool
-	drained    atomic.Bool
 }
 
 // New prepares an agent. Nothing runs yet.
@@ -103,7 +99,8 @@ func New(o Options) (*Agent, error) {
 	if a.dataplane, err = newDataplane(a); err != nil {
 		return nil, err
 	}
-	a.bgp = newBGP(a, speakerSocket(o.Socket))
+	a.bgpReads = bgp.NewCachedObjects(o.Node, api.cache)
+	a.bgp = a.newBGP(speaker.SocketBeside(o.Socket))
 	return a, nil
 }
 
@@ -156,7 +153,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.settleLedger(ctx)
-	a.bgp.adopt()
+	learned, err := bgp.LearnedInKernel()
+	if err != nil {
+		return err
+	}
+	a.bgp.Adopt(learned)
 	if err := a.dataplane.turn(ctx); err != nil { // before the first pod, so that its MTU is known
 		a.dataplane.fail(err)
 		a.dataplane.wakeUp()
@@ -174,10 +175,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	work("claim blocks", func(ctx context.Context) error { a.claim.Run(ctx); return nil })
 	work("report the BGP sessions", func(ctx context.Context) error { a.bgpState.Run(ctx); return nil })
 	work("keep the kernel", a.dataplane.run)
-	work("keep the BGP sessions", a.bgp.run)
+	work("keep the BGP sessions", a.bgp.Run)
 	work("send events", func(ctx context.Context) error { a.keepEvents(ctx); return nil })
 	a.wakeLedger()
-	a.bgp.wakeUp()
 	for _, key := range a.unrecorded {
 		a.rewrites <- key
 	}
@@ -190,27 +190,6 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 func (a *Agent) wakeLedger() { wake(a.ledger) }
-
-// setPeerRoutes notes the host routes that BGP peers off the link need.
-func (a *Agent) setPeerRoutes(routes []bgpplan.PeerRoute) {
-	var next []routeplan.PeerRoute
-	for _, r := range routes {
-		next = append(next, routeplan.PeerRoute{Peer: r.Peer, Via: r.Via})
-	}
-	a.peerRoutesMu.Lock()
-	changed := !slices.Equal(a.peerRoutes, next)
-	a.peerRoutes = next
-	a.peerRoutesMu.Unlock()
-	if changed {
-		a.dataplane.wakeUp()
-	}
-}
-
-func (a *Agent) getPeerRoutes() []routeplan.PeerRoute {
-	a.peerRoutesMu.Lock()
-	defer a.peerRoutesMu.Unlock()
-	return a.peerRoutes
-}
 
 // settlePools tells the book and the facts about the pools before the records come in.
 func (a *Agent) settlePools(ctx context.Context) {
@@ -227,45 +206,25 @@ func (a *Agent) noteNode(ctx context.Context) {
 	}
 }
 
-// isDrained says whether the node takes no pods and has none: then BGP withdraws its blocks.
-func (a *Agent) isDrained(ctx context.Context) bool {
-	node := a.ownNode(ctx)
-	return node != nil && node.Spec.Unschedulable && len(a.book.Endpoints()) == 0
-}
-
-// noteDrained wakes BGP when that changes. The last pod's address comes back a moment after its record has gone.
-func (a *Agent) noteDrained(ctx context.Context) {
-	if drained := a.isDrained(ctx); a.drained.Swap(drained) != drained {
-		a.bgp.wakeUp()
-	}
-}
-
 // watch names the kinds that the agent follows, and what each wakes.
 func (a *Agent) watch(ctx context.Context) error {
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	both := func(any) { a.wakeLedger(); a.dataplane.wakeUp(); a.bgp.wakeUp() }
-	sessions := onAny(func(any) { a.bgp.wakeUp() })
+	both := func(any) { a.wakeLedger(); a.dataplane.wakeUp() }
 	kinds := []struct {
 		object  client.Object
 		handler toolscache.ResourceEventHandler
 	}{
 		{&v1alpha1.IPPool{}, onAny(both)},
 		{&v1alpha1.IPBlock{}, onAny(both)},
-		{&v1alpha1.NodeNetwork{}, onAny(func(any) { a.dataplane.wakeUp(); a.bgp.wakeUp() })},
+		{&v1alpha1.NodeNetwork{}, onAny(func(any) { a.dataplane.wakeUp() })},
 		{&v1alpha1.NodeNetwork{}, a.ownNetworkHandler()},
 		{&corev1.Node{}, onAny(func(o any) { a.noteNode(ctx); both(o) })},
 		{namespace, onAny(func(any) {})},
-		{&v1alpha1.BGPConfiguration{}, sessions},
-		{&v1alpha1.BGPPeer{}, sessions},
-		{&v1alpha1.BGPFilter{}, sessions},
 		{&v1alpha1.WorkloadEndpoint{}, toolscache.ResourceEventHandlerFuncs{
 			AddFunc: func(o any) {
 				if record, ok := o.(*v1alpha1.WorkloadEndpoint); ok {
 					a.recordSeen(record)
-				}
-				if a.drained.Load() {
-					a.noteDrained(ctx)
 				}
 			},
 			DeleteFunc: func(o any) {
@@ -287,7 +246,7 @@ func (a *Agent) watch(ctx context.Context) error {
 			return fmt.Errorf("watch %T: %w", k.object, err)
 		}
 	}
-	return nil
+	return a.bgpReads.Watch(ctx, a.bgp)
 }
 
 // ownNetworkHandler tells the report what the API has of this node's NodeNetwork.

@@ -146,14 +146,14 @@ func (d *dataplane) fail(err error) {
 
 // learn brings changed learned routes to the kernel. It reports false where a whole turn is needed.
 func (d *dataplane) learn() bool {
-	if d.single == nil || d.agent.bgp.silent.Load() {
+	if d.single == nil || !d.agent.bgp.Active() {
 		return false
 	}
 	started := time.Now()
-	changes := d.agent.bgp.client.Changes()
+	changes := d.agent.bgp.Changes()
 	planned := make([]routeplan.RouteChange, 0, len(changes))
 	for _, c := range changes {
-		planned = append(planned, d.single.Plan(routeplan.LearnedRoute{Prefix: c.Prefix, NextHops: c.NextHops}))
+		planned = append(planned, d.single.Plan(c))
 	}
 	report, ok := d.applier.ApplyRoutes(planned)
 	if !ok || len(report.Failures) > 0 {
@@ -238,8 +238,8 @@ func (d *dataplane) gather(ctx context.Context, actual *linux.Actual) ([]v1alpha
 		}
 		d.at = at
 	}
-	in.Learned, in.PeerRoutes = d.agent.bgp.learned(), d.agent.getPeerRoutes()
-	if !d.agent.bgp.silent.Load() {
+	in.Learned, in.PeerRoutes = d.agent.bgp.Learned(), d.agent.bgp.PeerRoutes()
+	if d.agent.bgp.Active() {
 		if in.Fabric, err = underlay.Fabric(links); err != nil {
 			return nil, routeplan.Input{}, err
 		}

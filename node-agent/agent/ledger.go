@@ -61,7 +61,7 @@ func (a *Agent) settleLedger(ctx context.Context) time.Duration {
 		}
 	}
 	a.book.SetBlocks(own)
-	a.noteDrained(ctx)
+	a.bgp.PodsChanged()
 	shares, again := a.book.Shares()
 	a.metrics.shares(shares)
 	a.claim.SetShares(shares)

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-
-	"github.com/causeway-net/causeway/api/v1alpha1"
 )
 
 // announcements returns what the node originates, each prefix once.
@@ -21,22 +19,16 @@ func (p *planner) announcements() []Announcement {
 	}
 	silent := map[string]bool{}
 	for _, pool := range p.in.Pools {
-		silent[pool.Name] = pool.Spec.DisableBGPExport
+		silent[pool.Name] = !pool.Export
 	}
-	var blocks []netip.Prefix
 	for _, b := range p.in.Blocks {
-		cidr, err := netip.ParsePrefix(b.Spec.CIDR)
-		if err != nil || b.Spec.Node != p.in.Node {
-			continue
-		}
-		blocks = append(blocks, cidr.Masked())
-		if !silent[b.Spec.Pool] {
-			add(cidr.Masked(), SourceBlock)
+		if !silent[b.Pool] {
+			add(b.CIDR.Masked(), SourceBlock)
 		}
 	}
-	for i := range p.in.Endpoints {
-		for _, stray := range strayAddresses(&p.in.Endpoints[i], p.in.Node, blocks, silent) {
-			add(stray, SourceAddress)
+	for _, outside := range OutsideBlocks(p.in.PodAddresses, p.in.Blocks) {
+		if !silent[outside.Pool] {
+			add(netip.PrefixFrom(outside.Address, outside.Address.BitLen()), SourceAddress)
 		}
 	}
 	for _, prefix := range p.servicePrefixes() {
@@ -45,21 +37,15 @@ func (p *planner) announcements() []Announcement {
 	return p.withCommunities(found)
 }
 
-// strayAddresses returns an endpoint's addresses that are in none of the node's blocks.
-func strayAddresses(e *v1alpha1.WorkloadEndpoint, node string, blocks []netip.Prefix, silent map[string]bool) (stray []netip.Prefix) {
-	if e.Spec.Node != node {
-		return nil
-	}
-	for i, text := range e.Spec.Addresses {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil || i < len(e.Spec.Pools) && silent[e.Spec.Pools[i]] {
-			continue
-		}
-		if !slices.ContainsFunc(blocks, func(b netip.Prefix) bool { return b.Contains(prefix.Addr()) }) {
-			stray = append(stray, netip.PrefixFrom(prefix.Addr(), prefix.Addr().BitLen()))
+// OutsideBlocks returns the addresses of pods that are in none of the node's blocks, in the order in which they came. Each
+// is announced by itself.
+func OutsideBlocks(addresses []PodAddress, blocks []Block) (outside []PodAddress) {
+	for _, a := range addresses {
+		if !slices.ContainsFunc(blocks, func(b Block) bool { return b.CIDR.Contains(a.Address) }) {
+			outside = append(outside, a)
 		}
 	}
-	return stray
+	return outside
 }
 
 // withCommunities gives each prefix the communities of the prefixAdvertisements that cover it.
@@ -95,8 +81,8 @@ func (p *planner) withCommunities(found map[netip.Prefix]AnnouncementSource) []A
 // exportPrefixes returns the pools without disableBGPExport.
 func (p *planner) exportPrefixes() (prefixes []netip.Prefix) {
 	for _, pool := range p.in.Pools {
-		if cidr, err := netip.ParsePrefix(pool.Spec.CIDR); err == nil && !pool.Spec.DisableBGPExport {
-			prefixes = append(prefixes, cidr.Masked())
+		if pool.Export {
+			prefixes = append(prefixes, pool.CIDR.Masked())
 		}
 	}
 	slices.SortFunc(prefixes, comparePrefix)

@@ -121,7 +121,7 @@ func TestContradictions(t *testing.T) {
 
 func TestSourceBecomesPrefixes(t *testing.T) {
 	in := threeNodes()
-	in.Blocks = []v1alpha1.IPBlock{{Spec: v1alpha1.IPBlockSpec{CIDR: "10.211.0.0/26", Node: "a"}}, {Spec: v1alpha1.IPBlockSpec{CIDR: "10.219.0.0/26", Node: "a"}}}
+	in.Blocks = []Block{{CIDR: netip.MustParsePrefix("10.211.0.0/26")}, {CIDR: netip.MustParsePrefix("10.219.0.0/26")}}
 	in.Filters = []v1alpha1.BGPFilter{{Spec: v1alpha1.BGPFilterSpec{ExportV4: []v1alpha1.BGPFilterRule{
 		{Action: "Accept", Source: v1alpha1.FilterSourceLocalBlocks, CIDR: "10.211.0.0/16", MatchOperator: "In"},
 		{Action: "Reject", Source: v1alpha1.FilterSourceServices},

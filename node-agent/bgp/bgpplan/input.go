@@ -20,6 +20,26 @@ type SecretKey struct {
 	Name, Key string
 }
 
+// Pool is what a plan needs to know of an IPPool.
+type Pool struct {
+	Name string
+	CIDR netip.Prefix
+	// Export says whether BGP may announce addresses of the pool.
+	Export bool
+}
+
+// Block is an IPBlock of this node.
+type Block struct {
+	CIDR netip.Prefix
+	Pool string
+}
+
+// PodAddress is an address of a pod of this node.
+type PodAddress struct {
+	Address netip.Addr
+	Pool    string
+}
+
 // Input is everything a plan depends on.
 type Input struct {
 	// Node is this node's name. Its NodeNetwork is among NodeNetworks.
@@ -28,11 +48,11 @@ type Input struct {
 	Peers         []v1alpha1.BGPPeer
 	Filters       []v1alpha1.BGPFilter
 	NodeNetworks  []v1alpha1.NodeNetwork
-	Pools         []v1alpha1.IPPool
-	// Blocks are the IPBlocks of this node; those of others are passed over.
-	Blocks []v1alpha1.IPBlock
-	// Endpoints are the WorkloadEndpoints of this node.
-	Endpoints      []v1alpha1.WorkloadEndpoint
+	Pools         []Pool
+	// Blocks are those of this node.
+	Blocks []Block
+	// PodAddresses are the addresses of the pods that run on this node.
+	PodAddresses   []PodAddress
 	Services       []corev1.Service
 	EndpointSlices []discoveryv1.EndpointSlice
 	Links          []Link

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -242,7 +243,7 @@ func TestSessionOptions(t *testing.T) {
 	if !reflect.DeepEqual(p.Sessions, want) {
 		t.Errorf("got  %+v\nwant %+v", p.Sessions, want)
 	}
-	if want := []PeerRoute{{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("10.0.0.254")}}; !slices.Equal(p.PeerRoutes, want) {
+	if want := []routeplan.PeerRoute{{Peer: netip.MustParseAddr("192.0.2.1"), Via: netip.MustParseAddr("10.0.0.254")}}; !slices.Equal(p.PeerRoutes, want) {
 		t.Errorf("peer routes are %v", p.PeerRoutes)
 	}
 	if text := fmt.Sprintf("%v %+v", Session{Password: "secret"}, Session{Password: "secret"}); strings.Contains(text, "secret") {
@@ -283,9 +284,7 @@ func TestOtherAddress(t *testing.T) {
 }
 
 func TestAnnouncements(t *testing.T) {
-	block := func(cidr, pool, node string) v1alpha1.IPBlock {
-		return v1alpha1.IPBlock{Spec: v1alpha1.IPBlockSpec{CIDR: cidr, Pool: pool, Node: node}}
-	}
+	block := func(cidr, pool string) Block { return Block{CIDR: netip.MustParsePrefix(cidr), Pool: pool} }
 	in := threeNodes()
 	in.Configuration = mesh()
 	in.Configuration.Spec.PrefixAdvertisements = []v1alpha1.PrefixAdvertisement{
@@ -295,20 +294,14 @@ func TestAnnouncements(t *testing.T) {
 	in.Configuration.Spec.ServiceClusterIPs = []v1alpha1.ServiceCIDR{{CIDR: "10.96.0.0/16"}}
 	in.Configuration.Spec.ServiceExternalIPs = []v1alpha1.ServiceCIDR{{CIDR: "203.0.113.0/24"}}
 	in.Configuration.Spec.ServiceLoadBalancerIPs = []v1alpha1.ServiceCIDR{{CIDR: "198.51.100.0/24"}}
-	in.Pools = []v1alpha1.IPPool{
-		{ObjectMeta: metav1.ObjectMeta{Name: "pods"}, Spec: v1alpha1.IPPoolSpec{CIDR: "10.211.0.0/16"}},
-		{ObjectMeta: metav1.ObjectMeta{Name: "quiet"}, Spec: v1alpha1.IPPoolSpec{CIDR: "10.212.0.0/16", DisableBGPExport: true}},
+	in.Pools = []Pool{
+		{Name: "pods", CIDR: netip.MustParsePrefix("10.211.0.0/16"), Export: true}, {Name: "quiet", CIDR: netip.MustParsePrefix("10.212.0.0/16")},
 	}
-	in.Blocks = []v1alpha1.IPBlock{
-		block("10.211.0.0/26", "pods", "a"), block("10.211.0.64/26", "pods", "a"), block("10.211.0.0/26", "pods", "a"),
-		block("10.211.1.0/26", "pods", "b"), block("10.212.0.0/26", "quiet", "a"), block("nonsense", "pods", "a"),
+	in.Blocks = []Block{
+		block("10.211.0.0/26", "pods"), block("10.211.0.64/26", "pods"), block("10.211.0.0/26", "pods"), block("10.212.0.0/26", "quiet"),
 	}
-	endpoint := func(node, pool string, addrs ...string) v1alpha1.WorkloadEndpoint {
-		return v1alpha1.WorkloadEndpoint{Spec: v1alpha1.WorkloadEndpointSpec{Node: node, Addresses: addrs, Pools: []string{pool, pool}}}
-	}
-	in.Endpoints = []v1alpha1.WorkloadEndpoint{
-		endpoint("a", "pods", "10.211.0.5/32"), endpoint("a", "pods", "10.211.1.9/32"), endpoint("a", "quiet", "10.212.9.9/32"),
-		endpoint("b", "pods", "10.211.0.6/32"),
+	in.PodAddresses = []PodAddress{
+		{netip.MustParseAddr("10.211.0.5"), "pods"}, {netip.MustParseAddr("10.211.1.9"), "pods"}, {netip.MustParseAddr("10.212.9.9"), "quiet"},
 	}
 	service := func(name string, local bool, cluster, external, balancer string) corev1.Service {
 		s := corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}

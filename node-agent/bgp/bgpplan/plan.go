@@ -5,6 +5,8 @@ package bgpplan
 import (
 	"net/netip"
 	"time"
+
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 )
 
 // Plan is all that a node's speaker should do. Equal inputs give equal plans: every list is sorted.
@@ -13,7 +15,7 @@ type Plan struct {
 	Sessions      []Session
 	Announcements []Announcement
 	// PeerRoutes are the host routes that BGPPeers with reachableBy need in the kernel.
-	PeerRoutes []PeerRoute
+	PeerRoutes []routeplan.PeerRoute
 	// ExportPrefixes are the pools that BGP may export. A route reflector passes learned routes inside them to routers
 	// of other autonomous systems.
 	ExportPrefixes []netip.Prefix
@@ -165,11 +167,6 @@ type Announcement struct {
 	NextHop netip.Addr
 }
 
-// PeerRoute is the host route by which a peer off the link is reached.
-type PeerRoute struct {
-	Peer, Via netip.Addr
-}
-
 // Problem is why an object, or a part of it, has no effect on this node.
 type Problem struct {
 	Kind, Name string
@@ -177,10 +174,4 @@ type Problem struct {
 	Reason string
 	// Message is a sentence that says what to do.
 	Message string
-}
-
-// LearnedRoute is a route that the speaker has learned: its best paths' next hops, sorted.
-type LearnedRoute struct {
-	Prefix   netip.Prefix
-	NextHops []netip.Addr
 }

@@ -19,7 +19,7 @@ import (
 // sample reads the objects of one of the documented manifests into an input.
 func sample(t *testing.T, name string, in *Input) {
 	t.Helper()
-	file, err := os.ReadFile(filepath.Join("../../config/samples/bgp", name))
+	file, err := os.ReadFile(filepath.Join("../../../config/samples/bgp", name))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 )
 
 const (
@@ -207,7 +208,7 @@ func (p *planner) session(peer *v1alpha1.BGPPeer, addr netip.Addr, other node, p
 			p.peerProblem(peer, "InvalidAddress", "reachableBy is "+quote(spec.ReachableBy)+"; write a gateway's address of the peer's family.")
 			return s, false
 		}
-		if route := (PeerRoute{Peer: addr, Via: via.Unmap()}); !slices.Contains(p.plan.PeerRoutes, route) {
+		if route := (routeplan.PeerRoute{Peer: addr, Via: via.Unmap()}); !slices.Contains(p.plan.PeerRoutes, route) {
 			p.plan.PeerRoutes = append(p.plan.PeerRoutes, route)
 		}
 	}

@@ -35,8 +35,8 @@ protocol bgp node { local 10.0.2.1 as 65002; neighbor 10.0.2.2 as 64512; connect
 	in := bgpplan.Input{
 		Node: "a", Configuration: &v1alpha1.BGPConfiguration{},
 		NodeNetworks: []v1alpha1.NodeNetwork{{ObjectMeta: metav1.ObjectMeta{Name: "a"}}},
-		Pools:        []v1alpha1.IPPool{{ObjectMeta: metav1.ObjectMeta{Name: "pods"}, Spec: v1alpha1.IPPoolSpec{CIDR: "10.211.0.0/16"}}},
-		Blocks:       []v1alpha1.IPBlock{{Spec: v1alpha1.IPBlockSpec{CIDR: "10.211.0.0/26", Pool: "pods", Node: "a"}}},
+		Pools:        []bgpplan.Pool{{Name: "pods", CIDR: netip.MustParsePrefix("10.211.0.0/16"), Export: true}},
+		Blocks:       []bgpplan.Block{{CIDR: netip.MustParsePrefix("10.211.0.0/26"), Pool: "pods"}},
 	}
 	in.NodeNetworks[0].Status.Addresses = []v1alpha1.NodeAddress{{Address: "10.0.1.2", Subnet: "10.0.1.0/24"}}
 	in.Configuration.Spec.ServiceClusterIPs = []v1alpha1.ServiceCIDR{{CIDR: "10.96.0.0/16"}}

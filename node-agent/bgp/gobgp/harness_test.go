@@ -15,6 +15,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/bgp/gobgp"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 	"github.com/causeway-net/causeway/test/routers"
 )
 
@@ -109,7 +110,7 @@ func (n *node) waitEstablished(limit time.Duration, peers ...string) {
 func (n *node) route(prefix string) string {
 	p := netip.MustParsePrefix(prefix)
 	routes := n.Routes().Routes
-	if i := slices.IndexFunc(routes, func(r bgpplan.LearnedRoute) bool { return r.Prefix == p }); i >= 0 {
+	if i := slices.IndexFunc(routes, func(r routeplan.LearnedRoute) bool { return r.Prefix == p }); i >= 0 {
 		var hops []string
 		for _, h := range routes[i].NextHops {
 			hops = append(hops, h.String())

@@ -5,6 +5,7 @@ package speaker
 
 import (
 	"net/netip"
+	"path/filepath"
 	"time"
 
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
@@ -102,3 +103,8 @@ type SessionStatus struct {
 
 // Established says whether routes are exchanged.
 func (s SessionStatus) Established() bool { return s.State == "Established" }
+
+// SocketBeside returns where the speaker of an agent listens: beside the agent's own socket.
+func SocketBeside(agentSocket string) string {
+	return filepath.Join(filepath.Dir(agentSocket), "speaker.sock")
+}

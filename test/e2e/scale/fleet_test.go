@@ -205,7 +205,7 @@ func (m *member) keepKernel(ctx context.Context, t *testing.T, applier *linux.Ap
 		}
 		var changes []routeplan.RouteChange
 		for _, c := range m.Changes() {
-			changes = append(changes, single.Plan(routeplan.LearnedRoute{Prefix: c.Prefix, NextHops: c.NextHops}))
+			changes = append(changes, single.Plan(c))
 		}
 		if report, ok := applier.ApplyRoutes(changes); !ok || len(report.Failures) > 0 {
 			t.Errorf("%s: the kernel refuses routes: %v", m.address, report.Failures)

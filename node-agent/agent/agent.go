@@ -11,16 +11,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/bgp"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
+	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 	"github.com/causeway-net/causeway/node-agent/report"
@@ -51,7 +48,8 @@ type Options struct {
 type Agent struct {
 	options   Options
 	log       logr.Logger
-	api       *connection
+	api       *cluster.Connection
+	view      *cluster.View
 	book      *addressbook.Book
 	facts     *poolFacts
 	wirer     *veth.Wirer
@@ -59,12 +57,13 @@ type Agent struct {
 	network   *report.Network
 	claim     *report.Claim
 	bgpState  *report.BGPState
+	events    *report.Events
+	lease     *report.Lease
 	metrics   *metrics
 	dataplane *dataplane
 	bgp       *bgp.Loop
 	bgpReads  *bgp.CachedObjects
 	workers   sync.WaitGroup
-	events    chan *corev1.Event
 
 	ledger     chan struct{} // wakes keepLedger
 	rewrites   chan string   // interfaces whose record vanished
@@ -76,7 +75,7 @@ type Agent struct {
 
 // New prepares an agent. Nothing runs yet.
 func New(o Options) (*Agent, error) {
-	api, err := connect(o.Config, o.Node)
+	api, err := cluster.Connect(o.Config, o.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -86,20 +85,22 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		options: o, log: o.Log, api: api, wirer: wirer, metrics: newMetrics(),
-		ledger: make(chan struct{}, 1), rewrites: make(chan string, 1024), events: make(chan *corev1.Event, 64),
+		ledger: make(chan struct{}, 1), rewrites: make(chan string, 1024),
 	}
+	a.view = cluster.NewView(o.Node, a.noteChange)
 	a.facts = &poolFacts{namespaces: a.namespaceFacts}
-	settings := report.Settings{Client: api.client, Node: o.Node, Log: o.Log, Observed: a.metrics.reported}
+	settings := report.Settings{Client: api.Client, Node: o.Node, Log: o.Log, Observed: a.metrics.reported}
 	a.network, a.claim, a.bgpState = report.NewNetwork(settings), report.NewClaim(settings), report.NewBGPState(settings)
+	a.events, a.lease = report.NewEvents(settings, a.network), report.NewLease(settings, func() error { return nil })
 	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: o.Reserve, Linger: o.Linger, DemandChanged: a.wakeLedger})
 	a.server = cniserver.New(cniserver.Options{
-		Node: o.Node, Book: a.book, Records: records{client: api.client, rest: api.rest}, Wiring: wirer, Pools: a.facts, Health: a,
+		Node: o.Node, Book: a.book, Records: records{client: api.Client, rest: api.REST}, Wiring: wirer, Pools: a.facts, Health: a,
 		Log: o.Log, Observe: a.metrics.observeCall,
 	})
 	if a.dataplane, err = newDataplane(a); err != nil {
 		return nil, err
 	}
-	a.bgpReads = bgp.NewCachedObjects(o.Node, api.cache)
+	a.bgpReads = bgp.NewCachedObjects(o.Node, api.Cache)
 	a.bgp = a.newBGP(speaker.SocketBeside(o.Socket))
 	return a, nil
 }
@@ -140,19 +141,19 @@ func (a *Agent) Run(ctx context.Context) error {
 		cancel(err)
 		return err
 	}
-	work("watch the API", a.api.cache.Start)
+	work("watch the API", a.api.Cache.Start)
 	work("keep the lease", func(ctx context.Context) error {
-		keepLease(ctx, a.api.client, a.options.Node, a.log)
+		a.lease.Run(ctx)
 		return nil
 	})
-	if !a.api.cache.WaitForCacheSync(ctx) {
+	if !a.view.WaitLive(ctx) {
 		return context.Cause(ctx)
 	}
-	a.settlePools(ctx)
+	a.settlePools()
 	if err := a.recall(ctx); err != nil {
 		return err
 	}
-	a.settleLedger(ctx)
+	a.settleLedger()
 	learned, err := bgp.LearnedInKernel()
 	if err != nil {
 		return err
@@ -162,7 +163,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.dataplane.fail(err)
 		a.dataplane.wakeUp()
 	}
-	a.noteNode(ctx)
+	a.noteNode()
 	a.synced.Store(true)
 	a.server.SetSynced()
 	a.log.Info("Ready", "node", a.options.Node, "endpoints", len(a.book.Endpoints()))
@@ -176,7 +177,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	work("report the BGP sessions", func(ctx context.Context) error { a.bgpState.Run(ctx); return nil })
 	work("keep the kernel", a.dataplane.run)
 	work("keep the BGP sessions", a.bgp.Run)
-	work("send events", func(ctx context.Context) error { a.keepEvents(ctx); return nil })
+	work("send events", func(ctx context.Context) error { a.events.Run(ctx); return nil })
 	a.wakeLedger()
 	for _, key := range a.unrecorded {
 		a.rewrites <- key
@@ -191,99 +192,39 @@ func (a *Agent) Run(ctx context.Context) error {
 
 func (a *Agent) wakeLedger() { wake(a.ledger) }
 
-// settlePools tells the book and the facts about the pools before the records come in.
-func (a *Agent) settlePools(ctx context.Context) {
-	pools, err := a.listPools(ctx)
-	if err == nil {
-		a.facts.set(factsOf(pools, a.ownNode(ctx)))
+// noteChange wakes whoever uses what has changed in the cluster.
+func (a *Agent) noteChange(c cluster.Change) {
+	if c&cluster.OwnNode != 0 {
+		a.noteNode()
+	}
+	if c&(cluster.PoolUse|cluster.OwnBlocks|cluster.OwnNode) != 0 {
+		a.wakeLedger()
+	} else if c&cluster.PoolCounters != 0 {
+		a.settlePools()
+	}
+	if c&(cluster.PoolRoutes|cluster.OwnBlocks|cluster.OtherBlocks|cluster.Addresses|cluster.OwnNode) != 0 {
+		a.dataplane.wakeUp()
 	}
 }
 
-func (a *Agent) noteNode(ctx context.Context) {
-	gone := a.ownNode(ctx) == nil
-	if a.nodeGone.Swap(gone) != gone && gone {
+func (a *Agent) noteNode() {
+	_, known := a.view.Node()
+	if a.nodeGone.Swap(!known) == known && !known {
 		a.log.Info("This agent's Node does not exist in Kubernetes; pods get no address until it does", "node", a.options.Node)
 	}
 }
 
-// watch names the kinds that the agent follows, and what each wakes.
+// watch names the kinds that the agent follows.
 func (a *Agent) watch(ctx context.Context) error {
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	both := func(any) { a.wakeLedger(); a.dataplane.wakeUp() }
-	kinds := []struct {
-		object  client.Object
-		handler toolscache.ResourceEventHandler
-	}{
-		{&v1alpha1.IPPool{}, onAny(both)},
-		{&v1alpha1.IPBlock{}, onAny(both)},
-		{&v1alpha1.NodeNetwork{}, onAny(func(any) { a.dataplane.wakeUp() })},
-		{&v1alpha1.NodeNetwork{}, a.ownNetworkHandler()},
-		{&corev1.Node{}, onAny(func(o any) { a.noteNode(ctx); both(o) })},
-		{namespace, onAny(func(any) {})},
-		{&v1alpha1.WorkloadEndpoint{}, toolscache.ResourceEventHandlerFuncs{
-			AddFunc: func(o any) {
-				if record, ok := o.(*v1alpha1.WorkloadEndpoint); ok {
-					a.recordSeen(record)
-				}
-			},
-			DeleteFunc: func(o any) {
-				if tombstone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
-					o = tombstone.Obj
-				}
-				if record, ok := o.(*v1alpha1.WorkloadEndpoint); ok {
-					a.recordLost(record)
-				}
-			},
-		}},
+	own := cluster.Handler[*v1alpha1.NodeNetwork]{Set: a.network.Observe, Drop: a.network.Gone}
+	if err := a.view.Follow(ctx, a.api, own); err != nil {
+		return err
 	}
-	for _, k := range kinds {
-		informer, err := a.api.cache.GetInformer(ctx, k.object)
-		if err != nil {
-			return fmt.Errorf("watch %T: %w", k.object, err)
-		}
-		if _, err := informer.AddEventHandler(k.handler); err != nil {
-			return fmt.Errorf("watch %T: %w", k.object, err)
-		}
+	records := cluster.Handler[*v1alpha1.WorkloadEndpoint]{Set: a.recordSeen, Drop: a.recordLost}
+	if _, err := cluster.Watch(ctx, a.api, &v1alpha1.WorkloadEndpoint{}, records); err != nil {
+		return err
 	}
 	return a.bgpReads.Watch(ctx, a.bgp)
-}
-
-// ownNetworkHandler tells the report what the API has of this node's NodeNetwork.
-func (a *Agent) ownNetworkHandler() toolscache.ResourceEventHandler {
-	own := func(o any) (*v1alpha1.NodeNetwork, bool) {
-		if tombstone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
-			o = tombstone.Obj
-		}
-		n, ok := o.(*v1alpha1.NodeNetwork)
-		return n, ok && n.Name == a.options.Node
-	}
-	seen := func(o any) {
-		if n, ok := own(o); ok {
-			a.network.Observe(n)
-		}
-	}
-	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc: seen, UpdateFunc: func(_, o any) { seen(o) },
-		DeleteFunc: func(o any) {
-			if n, ok := own(o); ok {
-				a.network.Gone(n)
-			}
-		},
-	}
-}
-
-func onAny(f func(any)) toolscache.ResourceEventHandler {
-	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    f,
-		UpdateFunc: func(_, o any) { f(o) },
-		DeleteFunc: func(o any) {
-			if tombstone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
-				o = tombstone.Obj
-			}
-			f(o)
-		},
-	}
 }
 
 func (a *Agent) serveMetrics(ctx context.Context) error {

@@ -19,7 +19,7 @@ func (a *Agent) newBGP(socket string) *bgp.Loop {
 	supervisor := &speaker.Supervisor{Socket: socket, Log: slog.New(logr.ToSlogHandler(a.log))}
 	_, err := os.Stat(socket)
 	return bgp.New(bgp.Options{
-		Node: a.options.Node, Objects: a.bgpReads, Book: a.book, Pods: bgp.APIPods{Client: a.api.client},
+		Node: a.options.Node, Objects: a.bgpReads, Book: a.book, Pods: bgp.APIPods{Client: a.api.Client},
 		Speaker: speaker.NewClient(socket), KeepProcess: supervisor.Run, SpeakerRan: err == nil,
 		Reporter: bgpReporter{a}, LearnedChanged: a.dataplane.wakeLearned, PlanChanged: a.dataplane.wakeUp,
 		Links: bgp.Links, Log: a.log,
@@ -30,7 +30,7 @@ func (a *Agent) newBGP(socket string) *bgp.Loop {
 type bgpReporter struct{ *Agent }
 
 // Event implements bgp.Reporter.
-func (r bgpReporter) Event(kind, reason, message string) { r.event(kind, reason, message) }
+func (r bgpReporter) Event(kind, reason, message string) { r.events.Event(kind, reason, message) }
 
 // ReportBGP implements bgp.Reporter.
 func (r bgpReporter) ReportBGP(state bgp.State) {

@@ -3,16 +3,15 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/linux"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
@@ -171,7 +170,7 @@ func (d *dataplane) turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pools, in, err := d.gather(ctx, actual)
+	pools, in, err := d.gather(actual)
 	if err != nil {
 		return err
 	}
@@ -206,35 +205,25 @@ func (d *dataplane) probe(ctx context.Context) {
 	}
 }
 
-func (d *dataplane) gather(ctx context.Context, actual *linux.Actual) ([]v1alpha1.IPPool, routeplan.Input, error) {
-	pools, err := d.agent.listPools(ctx)
-	if err != nil {
-		return nil, routeplan.Input{}, fmt.Errorf("list IPPools: %w", err)
-	}
-	blocks, err := d.agent.listBlocks(ctx)
-	if err != nil {
-		return nil, routeplan.Input{}, fmt.Errorf("list IPBlocks: %w", err)
-	}
-	nodes, err := d.agent.nodeAddresses(ctx)
-	if err != nil {
-		return nil, routeplan.Input{}, fmt.Errorf("list NodeNetworks: %w", err)
-	}
+func (d *dataplane) gather(actual *linux.Actual) ([]cluster.Pool, routeplan.Input, error) {
+	pools := d.agent.view.Pools()
+	own, _ := d.agent.view.Node()
 	links := actual.Links()
-	place, err := underlay.Find(links, internalAddresses(d.agent.ownNode(ctx)))
+	place, err := underlay.Find(links, own.Addresses)
 	if err != nil {
 		return nil, routeplan.Input{}, err
 	}
 	in := routeplan.Input{
 		Node: d.agent.options.Node, Capabilities: d.capabilities,
 		VXLAN: routeplan.VXLAN{VNI: uint32(d.agent.options.VXLANVNI), Port: uint16(d.agent.options.VXLANPort)},
-		Pools: poolsForPlan(pools), Blocks: blocksForPlan(blocks), NodeAddresses: nodes, Tunnels: actual.Tunnels(),
+		Pools: poolsForPlan(pools), Blocks: d.agent.view.Blocks(), NodeAddresses: d.agent.view.NodeAddresses(), Tunnels: actual.Tunnels(),
 		Endpoints: endpointsForPlan(d.agent.book.Endpoints()),
 	}
 	place.Fill(&in)
 	if at := [2]netip.Addr{place.V4.Address, place.V6.Address}; at != d.at {
 		if d.at != [2]netip.Addr{} {
 			d.agent.log.Info("The node's address changed", "v4", at[0], "v6", at[1])
-			d.agent.api.dialer.CloseAll()
+			d.agent.api.Dialer.CloseAll()
 		}
 		d.at = at
 	}
@@ -245,23 +234,6 @@ func (d *dataplane) gather(ctx context.Context, actual *linux.Actual) ([]v1alpha
 		}
 	}
 	return pools, in, nil
-}
-
-// internalAddresses returns what Kubernetes says the node's addresses are.
-func internalAddresses(node *corev1.Node) []netip.Addr {
-	if node == nil {
-		return nil
-	}
-	var out []netip.Addr
-	for _, address := range node.Status.Addresses {
-		if address.Type != corev1.NodeInternalIP {
-			continue
-		}
-		if parsed, err := netip.ParseAddr(address.Address); err == nil {
-			out = append(out, parsed)
-		}
-	}
-	return out
 }
 
 func (d *dataplane) setMTUs(in routeplan.Input, plan routeplan.Plan) {
@@ -313,7 +285,7 @@ func (d *dataplane) observe(started time.Time, report linux.Report) {
 }
 
 // report says in the NodeNetwork and the BlockClaim what was found and done.
-func (d *dataplane) report(in routeplan.Input, plan routeplan.Plan, done linux.Report, pools []v1alpha1.IPPool) {
+func (d *dataplane) report(in routeplan.Input, plan routeplan.Plan, done linux.Report, pools []cluster.Pool) {
 	facts := report.Facts{VTEPMAC: names.VTEPMAC(in.Node).String(), Encapsulations: encapsulations(in.Capabilities)}
 	for _, u := range []routeplan.Underlay{in.V4, in.V6} {
 		if !u.Address.IsValid() {
@@ -350,14 +322,14 @@ func encapsulations(c routeplan.Capabilities) []v1alpha1.Encapsulation {
 }
 
 // renderedOf notes which generation of each pool the kernel shows, and what it sends with.
-func renderedOf(pools []v1alpha1.IPPool) map[string]report.Rendered {
+func renderedOf(pools []cluster.Pool) map[string]report.Rendered {
 	out := make(map[string]report.Rendered, len(pools))
 	for _, p := range pools {
-		sending := p.Status.Encapsulation
+		sending := p.Route.Sending
 		if sending == "" {
-			sending = p.Spec.Encapsulation
+			sending = p.Route.Encapsulation
 		}
-		out[p.Name] = report.Rendered{UID: string(p.UID), Generation: p.Generation, Sending: sending}
+		out[p.Route.Name] = report.Rendered{UID: string(p.Object.UID), Generation: p.Object.Generation, Sending: sending}
 	}
 	return out
 }

@@ -66,7 +66,7 @@ func (a *Agent) inspectEndpoints(ctx context.Context) {
 		linked[l.HostInterface] = l.Complete
 	}
 	var list v1alpha1.WorkloadEndpointList
-	if err := a.api.cache.List(ctx, &list); err != nil {
+	if err := a.api.Cache.List(ctx, &list); err != nil {
 		a.log.Error(err, "Can't list WorkloadEndpoints in the cache")
 		return
 	}
@@ -133,7 +133,7 @@ func (a *Agent) podGone(ctx context.Context, e addressbook.Endpoint) bool {
 	ctx, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
 	var pod corev1.Pod
-	err := a.api.client.Get(ctx, client.ObjectKey{Namespace: e.Namespace, Name: e.Pod}, &pod)
+	err := a.api.Client.Get(ctx, client.ObjectKey{Namespace: e.Namespace, Name: e.Pod}, &pod)
 	if apierrors.IsNotFound(err) {
 		return true
 	}

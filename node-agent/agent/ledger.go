@@ -2,12 +2,10 @@ package agent
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
@@ -24,7 +22,7 @@ func (a *Agent) keepLedger(ctx context.Context) {
 		case <-a.ledger:
 		case <-later:
 		}
-		if again := a.settleLedger(ctx); again > 0 {
+		if again := a.settleLedger(); again > 0 {
 			later = time.After(again)
 		} else {
 			later = nil
@@ -33,32 +31,16 @@ func (a *Agent) keepLedger(ctx context.Context) {
 }
 
 // settleLedger is one turn of keepLedger. It returns how long until a block may become surplus, 0 for never.
-func (a *Agent) settleLedger(ctx context.Context) time.Duration {
-	pools, err := a.listPools(ctx)
-	if err != nil {
-		a.log.Error(err, "Can't list IPPools in the cache")
-		return startRetry
-	}
-	blocks, err := a.listBlocks(ctx)
-	if err != nil {
-		a.log.Error(err, "Can't list IPBlocks in the cache")
-		return startRetry
-	}
-	facts := factsOf(pools, a.ownNode(ctx))
-	a.facts.set(facts)
+func (a *Agent) settleLedger() time.Duration {
+	facts := a.settlePools()
 	known := make([]addressbook.Pool, 0, len(facts))
 	for _, f := range facts {
 		known = append(known, f.pool)
 	}
 	a.book.SetPools(known)
 	var own []addressbook.Block
-	for _, b := range blocks {
-		if b.Spec.Node != a.options.Node {
-			continue
-		}
-		if cidr, err := netip.ParsePrefix(b.Spec.CIDR); err == nil {
-			own = append(own, addressbook.Block{CIDR: cidr, Pool: b.Spec.Pool, Terminating: b.DeletionTimestamp != nil})
-		}
+	for _, b := range a.view.OwnBlocks() {
+		own = append(own, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Terminating: b.Terminating})
 	}
 	a.book.SetBlocks(own)
 	a.bgp.PodsChanged()
@@ -67,6 +49,21 @@ func (a *Agent) settleLedger(ctx context.Context) time.Duration {
 	a.claim.SetShares(shares)
 	a.network.SetPools(poolStatuses(shares))
 	return again
+}
+
+// settlePools brings the pools from the view into the facts.
+func (a *Agent) settlePools() []poolFact {
+	var pools []v1alpha1.IPPool
+	for _, p := range a.view.Pools() {
+		pools = append(pools, *p.Object)
+	}
+	var own *corev1.Node
+	if node, ok := a.view.Node(); ok {
+		own = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name, Labels: node.Labels}}
+	}
+	facts := factsOf(pools, own)
+	a.facts.set(facts)
+	return facts
 }
 
 // poolStatuses puts the node's shares into the shape of the status.
@@ -82,41 +79,8 @@ func poolStatuses(shares []addressbook.Share) []v1alpha1.NodePoolStatus {
 	return out
 }
 
-func (a *Agent) listPools(ctx context.Context) ([]v1alpha1.IPPool, error) {
-	var list v1alpha1.IPPoolList
-	err := a.api.cache.List(ctx, &list, client.UnsafeDisableDeepCopy)
-	return list.Items, err
-}
-
-func (a *Agent) listBlocks(ctx context.Context) ([]v1alpha1.IPBlock, error) {
-	var list v1alpha1.IPBlockList
-	err := a.api.cache.List(ctx, &list, client.UnsafeDisableDeepCopy)
-	return list.Items, err
-}
-
-// ownNode returns the Node of the cache, or nil where there is none.
-func (a *Agent) ownNode(ctx context.Context) *corev1.Node {
-	var node corev1.Node
-	if err := a.api.cache.Get(ctx, client.ObjectKey{Name: a.options.Node}, &node); err != nil {
-		return nil
-	}
-	return &node
-}
-
-func (a *Agent) ownNetwork(ctx context.Context) (*v1alpha1.NodeNetwork, bool) {
-	var own v1alpha1.NodeNetwork
-	if err := a.api.cache.Get(ctx, client.ObjectKey{Name: a.options.Node}, &own); err != nil {
-		return nil, false
-	}
-	return &own, true
-}
-
 // namespaceFacts returns the labels and the pool annotation of a namespace.
 func (a *Agent) namespaceFacts(name string) (map[string]string, string, bool) {
-	namespace := &metav1.PartialObjectMetadata{}
-	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := a.api.cache.Get(context.Background(), client.ObjectKey{Name: name}, namespace); err != nil {
-		return nil, "", false
-	}
-	return namespace.Labels, namespace.Annotations[v1alpha1.AnnotationPools], true
+	n, known := a.view.Namespace(name)
+	return n.Labels, n.Pools, known
 }

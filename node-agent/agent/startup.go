@@ -40,11 +40,11 @@ func (a *Agent) tryRecall(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var known v1alpha1.WorkloadEndpointList
-	if err := a.api.client.List(ctx, &known, client.MatchingFields{"spec.node": a.options.Node}); err != nil {
+	if err := a.api.Client.List(ctx, &known, client.MatchingFields{"spec.node": a.options.Node}); err != nil {
 		return fmt.Errorf("list this node's WorkloadEndpoints: %w", err)
 	}
 	var claim v1alpha1.BlockClaim
-	if err := a.api.client.Get(ctx, client.ObjectKey{Name: a.options.Node}, &claim); client.IgnoreNotFound(err) != nil {
+	if err := a.api.Client.Get(ctx, client.ObjectKey{Name: a.options.Node}, &claim); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get BlockClaim %s: %w", a.options.Node, err)
 	}
 	links, err := a.wirer.List()

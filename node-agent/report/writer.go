@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -136,6 +137,16 @@ func (w *Writer[T]) Gone(object T) {
 		w.exists = false
 		w.Wake()
 	}
+}
+
+// uid returns the stored object's UID, "" as long as none is known.
+func (w *Writer[T]) uid() types.UID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.exists {
+		return ""
+	}
+	return w.stored.GetUID()
 }
 
 // store takes over a version of the object unless the writer knows a later one.

@@ -1,9 +1,7 @@
-package agent
+package cluster
 
 import (
 	"fmt"
-	"net"
-	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/util/connrotation"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -62,20 +59,24 @@ func newMapper() meta.RESTMapper {
 	return m
 }
 
-// connection is the agent's way to the API: a client that asks the server, and a cache that watches.
-type connection struct {
-	client client.Client
-	cache  cache.Cache
-	rest   rest.Interface // of our API group
-	dialer *connrotation.Dialer
+// Connection is the agent's way to the API: a client that asks the server, and a cache that watches.
+type Connection struct {
+	// Client asks the API server itself.
+	Client client.Client
+	// Cache watches what is asked of it.
+	Cache cache.Cache
+	// REST speaks to our API group without decoding answers.
+	REST rest.Interface
+	// Dialer makes all connections to the API server.
+	Dialer *Dialer
 }
 
-func connect(config *rest.Config, node string) (*connection, error) {
+// Connect prepares the connection of a node's agent. It does not ask the API server anything yet.
+func Connect(config *rest.Config, node string) (*Connection, error) {
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // one write for each pod; the API server's own fairness decides
 	config.UserAgent = "causeway-agent"
-	// A connection from an address that the node has lost hangs until TCP gives up; with this it can be ended at once.
-	dialer := connrotation.NewDialer((&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 10 * time.Second}).DialContext)
+	dialer := newDialer()
 	config.Dial = dialer.DialContext
 	scheme, err := newScheme()
 	if err != nil {
@@ -104,7 +105,7 @@ func connect(config *rest.Config, node string) (*connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an API cache: %w", err)
 	}
-	return &connection{client: direct, cache: watch, rest: raw, dialer: dialer}, nil
+	return &Connection{Client: direct, Cache: watch, REST: raw, Dialer: dialer}, nil
 }
 
 // dropWhatNobodyReads keeps a thousand blocks small in memory.

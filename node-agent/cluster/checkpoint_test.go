@@ -1,0 +1,188 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+)
+
+func testFile(t *testing.T) File {
+	t.Helper()
+	return File{Path: filepath.Join(t.TempDir(), "view"), Of: Identity{Node: "n1", Boot: "b1", Cluster: "c1"}}
+}
+
+func TestAViewComesBackFromItsCheckpoint(t *testing.T) {
+	v, _ := liveView()
+	v.poolHandler().Set(testPool(nil))
+	v.blockHandler().Set(block("10.0.0.0/26", "n1"))
+	v.blockHandler().Set(block("10.0.0.64/26", "n2"))
+	v.setNetwork("n2", []netip.Addr{netip.MustParseAddr("192.168.0.2")})
+	v.nodeHandler().Set(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"zone": "a"}}})
+	v.setNamespace("default", Namespace{Labels: map[string]string{"team": "blue"}, Pools: "p"})
+	f := testFile(t)
+	saved := time.Unix(1000, 0)
+	if err := f.Save(v.Snapshot(), saved); err != nil {
+		t.Fatal(err)
+	}
+	var told Change
+	restored := NewView("n1", func(c Change) { told |= c })
+	if restored.Snapshot() != nil {
+		t.Error("a view that knows nothing wants to be saved over the checkpoint")
+	}
+	at, err := restored.Restore(f)
+	if err != nil || !at.Equal(saved) || restored.Origin() != Saved {
+		t.Fatalf("restored %v, saved at %s, origin %d", err, at, restored.Origin())
+	}
+	own := restored.OwnBlocks()
+	node, ok := restored.Node()
+	namespace, known := restored.Namespace("default")
+	if len(restored.Pools()) != 1 || restored.Pools()[0].Route != v.Pools()[0].Route || len(restored.Blocks()) != 2 || len(own) != 1 ||
+		len(own[0].NodeAddresses) != 1 || len(restored.NodeAddresses()) != 1 || !ok || node.Labels["zone"] != "a" ||
+		!known || namespace.Pools != "p" || namespace.Labels["team"] != "blue" {
+		t.Errorf("restored pools %v, blocks %v, nodes %v, node %v, namespace %v", restored.Pools(), restored.Blocks(), restored.NodeAddresses(), node, namespace)
+	}
+	// What the API server tells bit by bit is shown when it is whole.
+	restored.blockHandler().Set(block("10.0.0.128/26", "n1"))
+	if len(restored.OwnBlocks()) != 1 || told != 0 {
+		t.Errorf("half a list is shown: %v, told %b", restored.OwnBlocks(), told)
+	}
+	restored.goLive()
+	if got := restored.OwnBlocks(); len(got) != 1 || got[0].CIDR.String() != "10.0.0.128/26" || told != everything || len(restored.Pools()) != 0 {
+		t.Errorf("the API server's view is %v, told %b", got, told)
+	}
+	if _, err := restored.Restore(f); err != nil || restored.Origin() != Live {
+		t.Error("a late checkpoint went over what the API server tells")
+	}
+}
+
+func TestForeignAndDamagedCheckpointsAreRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name, want string
+		harm       func(t *testing.T, f *File)
+	}{
+		{"another node", "is of node", func(_ *testing.T, f *File) { f.Of.Node = "n2" }},
+		{"a reboot", "before the last reboot", func(_ *testing.T, f *File) { f.Of.Boot = "b2" }},
+		{"another cluster", "another cluster", func(_ *testing.T, f *File) { f.Of.Cluster = "c2" }},
+		{"a flipped byte", "checksum", func(t *testing.T, f *File) {
+			rewrite(t, f.Path, func(s string) string { return strings.Replace(s, "192.168.0.9", "192.168.0.8", 1) })
+		}},
+		{"cut off", "checksum", func(t *testing.T, f *File) { rewrite(t, f.Path, func(s string) string { return s[:len(s)-20] }) }},
+		{"cut off in the first line", "damaged", func(t *testing.T, f *File) { rewrite(t, f.Path, func(s string) string { return s[:10] }) }},
+		{"empty", "damaged", func(t *testing.T, f *File) { rewrite(t, f.Path, func(string) string { return "" }) }},
+		{"a later version", "version", func(t *testing.T, f *File) {
+			rewrite(t, f.Path, func(s string) string { return strings.Replace(s, `"version":1`, `"version":2`, 1) })
+		}},
+		{"missing", ErrNoCheckpoint.Error(), func(t *testing.T, f *File) {
+			if err := os.Remove(f.Path); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v, _ := liveView()
+			v.blockHandler().Set(block("10.0.0.0/26", "n1"))
+			f := testFile(t)
+			if err := f.Save(v.Snapshot(), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			tc.harm(t, &f)
+			restored := NewView("n1", func(Change) {})
+			_, err := restored.Restore(f)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want an error with %q", err, tc.want)
+			}
+			if restored.Origin() != Nowhere || len(restored.Blocks()) != 0 {
+				t.Errorf("half of it is shown: %v", restored.Blocks())
+			}
+		})
+	}
+}
+
+func rewrite(t *testing.T, path string, change func(string) string) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(change(string(raw))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheIdentityTellsClustersApart(t *testing.T) {
+	a, err1 := IdentityOf("n", &rest.Config{Host: "https://a", TLSClientConfig: rest.TLSClientConfig{CAData: []byte("x")}})
+	b, err2 := IdentityOf("n", &rest.Config{Host: "https://a", TLSClientConfig: rest.TLSClientConfig{CAData: []byte("y")}})
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if a.Cluster == b.Cluster || a.Boot == "" || a.Boot != b.Boot {
+		t.Errorf("got %+v and %+v", a, b)
+	}
+}
+
+func TestAKeeperWritesRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := testFile(t)
+		reads := 0
+		k := NewKeeper(f, func() any { reads++; return map[string]int{"reads": reads} }, logr.Discard())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); k.Run(ctx) }()
+		for range 100 { // pods come for ten seconds
+			k.Wake(5 * time.Second)
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		if reads != 2 && reads != 1 {
+			t.Errorf("%d writes in ten seconds, want one in five", reads)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		quiet := reads
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if reads != quiet {
+			t.Errorf("%d writes in a quiet hour", reads-quiet)
+		}
+		k.Wake(time.Minute)
+		k.Wake(time.Second) // something more important
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if reads != quiet+1 {
+			t.Errorf("a more urgent change waits for the one before: %d writes", reads-quiet)
+		}
+		k.Wake(time.Minute)
+		cancel()
+		<-done
+		var got map[string]int
+		if _, err := f.Load(&got); err != nil || got["reads"] != quiet+2 {
+			t.Errorf("the agent ended without saving: %v, %v", got, err)
+		}
+	})
+}
+
+func TestAnOldCheckpointGoesWhenANewOneCannotBeWritten(t *testing.T) {
+	f := testFile(t)
+	if err := f.Save("old", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	k := NewKeeper(f, func() any { return func() {} }, logr.Discard()) // a function is no JSON
+	if err := k.Save(); err == nil {
+		t.Fatal("a function was saved")
+	}
+	var got string
+	if _, err := f.Load(&got); !errors.Is(err, ErrNoCheckpoint) {
+		t.Errorf("the old checkpoint is still there: %v, %q", err, got)
+	}
+}

@@ -1,0 +1,137 @@
+package cluster
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+)
+
+// Pool is an IPPool, parsed.
+type Pool struct {
+	// Object is the IPPool itself. Nobody may change it.
+	Object *v1alpha1.IPPool
+	// Route is what routing needs of it.
+	Route routeplan.Pool
+}
+
+// Block is an IPBlock, parsed.
+type Block struct {
+	routeplan.Block
+	// Terminating blocks get no new pods.
+	Terminating bool
+}
+
+// Node is the agent's own Node.
+type Node struct {
+	Name, UID string
+	Labels    map[string]string
+	// Addresses are the InternalIPs.
+	Addresses []netip.Addr
+	// Unschedulable nodes are being drained.
+	Unschedulable bool
+}
+
+// Namespace is what a pod's pool depends on.
+type Namespace struct {
+	Labels map[string]string `json:"labels,omitempty"`
+	// Pools is the annotation that names the pools.
+	Pools string `json:"pools,omitempty"`
+}
+
+// parsePool reports false for a pool that the API would not admit.
+func parsePool(o *v1alpha1.IPPool) (Pool, bool) {
+	cidr, err := netip.ParsePrefix(o.Spec.CIDR)
+	if err != nil {
+		return Pool{}, false
+	}
+	ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
+	settled := o.Status.Encapsulation == o.Spec.Encapsulation && o.Status.ObservedGeneration == o.Generation &&
+		ready != nil && ready.ObservedGeneration == o.Generation && o.Status.NodesReady >= o.Status.NodesTotal
+	return Pool{Object: o, Route: routeplan.Pool{
+		Name: o.Name, CIDR: cidr, Encapsulation: o.Spec.Encapsulation, Sending: o.Status.Encapsulation,
+		NATOutgoing: o.Spec.NATOutgoing, Settled: settled,
+	}}, true
+}
+
+// routesLike reports whether routing sees no difference between two versions of a pool. A generation that is not shown
+// yet counts as one: the node has to say when the kernel shows it.
+func (p Pool) routesLike(o Pool) bool {
+	return p.Route == o.Route && p.Object.UID == o.Object.UID && p.Object.Generation == o.Object.Generation
+}
+
+// servesLike reports whether the address book sees no difference between two versions of a pool: it asks whether there
+// are free addresses, not how many.
+func (p Pool) servesLike(o Pool) bool {
+	a, b := p.Object, o.Object
+	return a.UID == b.UID && a.Generation == b.Generation && a.DeletionTimestamp.IsZero() == b.DeletionTimestamp.IsZero() &&
+		(a.Status.Free > 0) == (b.Status.Free > 0) && equality.Semantic.DeepEqual(a.Labels, b.Labels) &&
+		slices.EqualFunc(a.Status.Conditions, b.Status.Conditions, func(x, y metav1.Condition) bool {
+			return x.Type == y.Type && x.Status == y.Status
+		})
+}
+
+// parseBlock reports false for a block that the API would not admit.
+func parseBlock(o *v1alpha1.IPBlock) (Block, bool) {
+	cidr, err := netip.ParsePrefix(o.Spec.CIDR)
+	if err != nil {
+		return Block{}, false
+	}
+	return Block{Terminating: o.DeletionTimestamp != nil, Block: routeplan.Block{
+		CIDR: cidr, Pool: o.Spec.Pool, Node: o.Spec.Node, NodeAddresses: parseAddresses(o.Spec.NodeAddresses), Created: o.CreationTimestamp.Time,
+	}}, true
+}
+
+func (b Block) equal(o Block) bool {
+	return b.CIDR == o.CIDR && b.Pool == o.Pool && b.Node == o.Node && b.Terminating == o.Terminating && b.Created.Equal(o.Created) &&
+		slices.Equal(b.NodeAddresses, o.NodeAddresses)
+}
+
+// parseNetwork returns the addresses of another node, or of this one.
+func parseNetwork(o *v1alpha1.NodeNetwork) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range o.Status.Addresses {
+		if parsed, err := netip.ParseAddr(a.Address); err == nil {
+			out = append(out, parsed)
+		}
+	}
+	return out
+}
+
+func parseNode(o *corev1.Node) Node {
+	n := Node{Name: o.Name, UID: string(o.UID), Labels: o.Labels, Unschedulable: o.Spec.Unschedulable}
+	for _, a := range o.Status.Addresses {
+		if a.Type != corev1.NodeInternalIP {
+			continue
+		}
+		if parsed, err := netip.ParseAddr(a.Address); err == nil {
+			n.Addresses = append(n.Addresses, parsed)
+		}
+	}
+	return n
+}
+
+func (n Node) equal(o Node) bool {
+	return n.Name == o.Name && n.UID == o.UID && n.Unschedulable == o.Unschedulable &&
+		equality.Semantic.DeepEqual(n.Labels, o.Labels) && slices.Equal(n.Addresses, o.Addresses)
+}
+
+func parseNamespace(o *metav1.PartialObjectMetadata) Namespace {
+	return Namespace{Labels: o.Labels, Pools: o.Annotations[v1alpha1.AnnotationPools]}
+}
+
+func parseAddresses(texts []string) []netip.Addr {
+	var out []netip.Addr
+	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
+}

@@ -1,0 +1,312 @@
+package cluster
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+)
+
+// Change says what of the view has changed. Several can come together.
+type Change uint
+
+const (
+	// PoolRoutes: what routing needs of a pool.
+	PoolRoutes Change = 1 << iota
+	// PoolUse: who may take addresses of a pool, and whether it has any.
+	PoolUse
+	// PoolCounters: how many addresses of a pool are in use.
+	PoolCounters
+	// OwnBlocks: the blocks of this node.
+	OwnBlocks
+	// OtherBlocks: the blocks of other nodes.
+	OtherBlocks
+	// Addresses: the addresses of nodes.
+	Addresses
+	// OwnNode: this node's Node.
+	OwnNode
+
+	everything = PoolRoutes | PoolUse | PoolCounters | OwnBlocks | OtherBlocks | Addresses | OwnNode
+)
+
+// Origin says where a view comes from.
+type Origin int
+
+const (
+	// Nowhere: nothing is known yet.
+	Nowhere Origin = iota
+	// Saved: the view is the last one of an earlier run.
+	Saved
+	// Live: the API server has told all there is.
+	Live
+)
+
+// contents is what a view shows.
+type contents struct {
+	pools      map[string]Pool
+	blocks     map[netip.Prefix]Block
+	networks   map[string][]netip.Addr
+	namespaces map[string]Namespace
+	node       *Node
+}
+
+func newContents() *contents {
+	return &contents{
+		pools: map[string]Pool{}, blocks: map[netip.Prefix]Block{}, networks: map[string][]netip.Addr{}, namespaces: map[string]Namespace{},
+	}
+}
+
+// View shows the cluster as values. It is safe for concurrent use; what it returns belongs to it and must not be changed.
+// Until the API server has told all there is, it shows the checkpoint of an earlier run, if there is one.
+type View struct {
+	node    string
+	changed func(Change)
+
+	mu      sync.RWMutex
+	origin  Origin
+	shown   *contents // what callers see
+	live    *contents // what the API server tells; the same as shown from Live on
+	version uint64    // grows with each change of what is shown, namespaces and counters included
+
+	blocks    []routeplan.Block // of shown; nil when out of date
+	addresses []netip.Addr      // of shown; nil when out of date
+
+	synced []toolscache.InformerSynced // set by Follow
+}
+
+// NewView returns an empty view of a node's agent. changed is told what changes. It must not block.
+func NewView(node string, changed func(Change)) *View {
+	live := newContents()
+	return &View{node: node, changed: changed, shown: newContents(), live: live}
+}
+
+// Origin says where the view comes from.
+func (v *View) Origin() Origin {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.origin
+}
+
+// Version grows with every change of what the view shows.
+func (v *View) Version() uint64 {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.version
+}
+
+// Pools returns the pools, sorted by name.
+func (v *View) Pools() []Pool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	out := make([]Pool, 0, len(v.shown.pools))
+	for _, name := range slices.Sorted(maps.Keys(v.shown.pools)) {
+		out = append(out, v.shown.pools[name])
+	}
+	return out
+}
+
+// Blocks returns the blocks of all nodes, in no particular order.
+func (v *View) Blocks() []routeplan.Block {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.blocks == nil {
+		v.blocks = make([]routeplan.Block, 0, len(v.shown.blocks))
+		for _, b := range v.shown.blocks {
+			v.blocks = append(v.blocks, b.Block)
+		}
+	}
+	return v.blocks
+}
+
+// Block returns one block.
+func (v *View) Block(cidr netip.Prefix) (Block, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	b, ok := v.shown.blocks[cidr]
+	return b, ok
+}
+
+// OwnBlocks returns the blocks of this node.
+func (v *View) OwnBlocks() []Block {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	var out []Block
+	for _, b := range v.shown.blocks {
+		if b.Node == v.node {
+			out = append(out, b)
+		}
+	}
+	slices.SortFunc(out, func(a, b Block) int { return a.CIDR.Compare(b.CIDR) })
+	return out
+}
+
+// NodeAddresses returns the addresses of all nodes, sorted.
+func (v *View) NodeAddresses() []netip.Addr {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.addresses == nil {
+		out := make([]netip.Addr, 0, len(v.shown.networks))
+		for _, addresses := range v.shown.networks {
+			out = append(out, addresses...)
+		}
+		slices.SortFunc(out, netip.Addr.Compare)
+		v.addresses = slices.Compact(out)
+	}
+	return v.addresses
+}
+
+// Node returns this node's Node. It reports false where there is none.
+func (v *View) Node() (Node, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if v.shown.node == nil {
+		return Node{}, false
+	}
+	return *v.shown.node, true
+}
+
+// Namespace returns what is known of a namespace.
+func (v *View) Namespace(name string) (Namespace, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	n, ok := v.shown.namespaces[name]
+	return n, ok
+}
+
+// goLive shows what the API server has told from now on.
+func (v *View) goLive() {
+	v.mu.Lock()
+	v.shown, v.origin = v.live, Live
+	v.forget(everything)
+	v.mu.Unlock()
+	v.changed(everything)
+}
+
+// change applies what the API server tells. f says what has changed of what listeners use; 0 for nothing.
+func (v *View) change(f func(*contents) Change) {
+	v.mu.Lock()
+	changed := f(v.live)
+	live := v.origin == Live
+	if live {
+		v.forget(changed)
+	}
+	v.mu.Unlock()
+	if live && changed != 0 {
+		v.changed(changed)
+	}
+}
+
+// forget drops lists that were made before a change.
+func (v *View) forget(c Change) {
+	v.version++
+	if c&(OwnBlocks|OtherBlocks) != 0 {
+		v.blocks = nil
+	}
+	if c&Addresses != 0 {
+		v.addresses = nil
+	}
+}
+
+func (v *View) setPool(p Pool) {
+	v.change(func(c *contents) Change {
+		name := p.Route.Name
+		before, known := c.pools[name]
+		c.pools[name] = p
+		var out Change
+		if !known || !p.routesLike(before) {
+			out |= PoolRoutes
+		}
+		if !known || !p.servesLike(before) {
+			out |= PoolUse
+		}
+		if out == 0 {
+			out = PoolCounters
+		}
+		return out
+	})
+}
+
+func (v *View) dropPool(name string) {
+	v.change(func(c *contents) Change {
+		if _, known := c.pools[name]; !known {
+			return 0
+		}
+		delete(c.pools, name)
+		return PoolRoutes | PoolUse
+	})
+}
+
+func (v *View) setBlock(b Block) {
+	v.change(func(c *contents) Change {
+		before, known := c.blocks[b.CIDR]
+		if known && b.equal(before) {
+			return 0
+		}
+		c.blocks[b.CIDR] = b
+		out := v.whose(b)
+		if known {
+			out |= v.whose(before)
+		}
+		return out
+	})
+}
+
+func (v *View) dropBlock(cidr netip.Prefix) {
+	v.change(func(c *contents) Change {
+		before, known := c.blocks[cidr]
+		if !known {
+			return 0
+		}
+		delete(c.blocks, cidr)
+		return v.whose(before)
+	})
+}
+
+func (v *View) whose(b Block) Change {
+	if b.Node == v.node {
+		return OwnBlocks
+	}
+	return OtherBlocks
+}
+
+// setNetwork notes a node's addresses; none for a node that is gone or has not told any.
+func (v *View) setNetwork(node string, addresses []netip.Addr) {
+	v.change(func(c *contents) Change {
+		if slices.Equal(c.networks[node], addresses) {
+			return 0
+		}
+		c.networks[node] = addresses
+		if len(addresses) == 0 {
+			delete(c.networks, node)
+		}
+		return Addresses
+	})
+}
+
+func (v *View) setNode(n *Node) {
+	v.change(func(c *contents) Change {
+		if (n == nil) == (c.node == nil) && (n == nil || n.equal(*c.node)) {
+			return 0
+		}
+		c.node = n
+		return OwnNode
+	})
+}
+
+func (v *View) setNamespace(name string, n Namespace) {
+	v.change(func(c *contents) Change {
+		c.namespaces[name] = n
+		return 0
+	})
+}
+
+func (v *View) dropNamespace(name string) {
+	v.change(func(c *contents) Change {
+		delete(c.namespaces, name)
+		return 0
+	})
+}

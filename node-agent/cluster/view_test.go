@@ -1,0 +1,196 @@
+package cluster
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+// liveView returns a view that has gone live, and what it told since.
+func liveView() (*View, func() Change) {
+	var told Change
+	v := NewView("n1", func(c Change) { told |= c })
+	v.goLive()
+	told = 0
+	return v, func() Change {
+		defer func() { told = 0 }()
+		return told
+	}
+}
+
+func testPool(change func(*v1alpha1.IPPool)) *v1alpha1.IPPool {
+	p := &v1alpha1.IPPool{
+		ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "u", Generation: 1},
+		Spec:       v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", Encapsulation: v1alpha1.EncapsulationVXLAN},
+		Status:     v1alpha1.IPPoolStatus{Free: 100, Allocated: 5, Encapsulation: v1alpha1.EncapsulationVXLAN},
+	}
+	if change != nil {
+		change(p)
+	}
+	return p
+}
+
+func TestAPoolTellsOnlyWhatSomebodyUses(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*v1alpha1.IPPool)
+		want   Change
+	}{
+		{"usage counters", func(p *v1alpha1.IPPool) { p.Status.Free, p.Status.Allocated, p.Status.Blocks = 99, 6, 2 }, PoolCounters},
+		{"its version alone", func(p *v1alpha1.IPPool) { p.ResourceVersion = "9" }, PoolCounters},
+		{"nothing is free any more", func(p *v1alpha1.IPPool) { p.Status.Free = 0 }, PoolUse},
+		{"a condition", func(p *v1alpha1.IPPool) {
+			p.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionExhausted, Status: metav1.ConditionTrue}}
+		}, PoolUse},
+		{"deleted", func(p *v1alpha1.IPPool) { now := metav1.Now(); p.DeletionTimestamp = &now }, PoolUse},
+		{"nodes send otherwise", func(p *v1alpha1.IPPool) { p.Status.Encapsulation = v1alpha1.EncapsulationNone }, PoolRoutes},
+		{"a new spec", func(p *v1alpha1.IPPool) { p.Generation, p.Spec.NATOutgoing = 2, true }, PoolRoutes | PoolUse},
+		{"another pool of that name", func(p *v1alpha1.IPPool) { p.UID = "v" }, PoolRoutes | PoolUse},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v, told := liveView()
+			h := v.poolHandler()
+			h.Set(testPool(nil))
+			if got := told(); got != PoolRoutes|PoolUse {
+				t.Fatalf("a new pool told %b", got)
+			}
+			h.Set(testPool(tc.change))
+			if got := told(); got != tc.want {
+				t.Errorf("told %b, want %b", got, tc.want)
+			}
+			if got := v.Pools()[0].Object.Status.Free; got != testPool(tc.change).Status.Free {
+				t.Errorf("the view still shows %d free", got)
+			}
+			h.Drop(testPool(nil))
+			if got := told(); got != PoolRoutes|PoolUse || len(v.Pools()) != 0 {
+				t.Errorf("a pool that is gone told %b, left %d", got, len(v.Pools()))
+			}
+		})
+	}
+}
+
+func network(node, address string, change func(*v1alpha1.NodeNetwork)) *v1alpha1.NodeNetwork {
+	n := &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: node}}
+	n.Status.Addresses = []v1alpha1.NodeAddress{{Address: address}}
+	if change != nil {
+		change(n)
+	}
+	return n
+}
+
+func TestANodesConditionsWakeNobody(t *testing.T) {
+	v, told := liveView()
+	var own []string
+	h := v.networkHandler(Handler[*v1alpha1.NodeNetwork]{Set: func(o *v1alpha1.NodeNetwork) { own = append(own, o.Name) }, Drop: func(*v1alpha1.NodeNetwork) {}})
+	h.Set(network("n1", "192.168.0.1", nil))
+	h.Set(network("n2", "192.168.0.2", nil))
+	if got := told(); got != Addresses {
+		t.Fatalf("told %b", got)
+	}
+	h.Set(network("n2", "192.168.0.2", func(n *v1alpha1.NodeNetwork) {
+		n.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: metav1.ConditionFalse}}
+		n.Status.MTU = 9000
+	}))
+	if got := told(); got != 0 {
+		t.Errorf("conditions of another node told %b", got)
+	}
+	h.Set(network("n2", "192.168.0.3", nil))
+	want := []netip.Addr{netip.MustParseAddr("192.168.0.1"), netip.MustParseAddr("192.168.0.3")}
+	if got := told(); got != Addresses || !slices.Equal(v.NodeAddresses(), want) {
+		t.Errorf("a new address told %b, shows %v", got, v.NodeAddresses())
+	}
+	h.Drop(network("n2", "192.168.0.3", nil))
+	if got := told(); got != Addresses || !slices.Equal(v.NodeAddresses(), want[:1]) {
+		t.Errorf("a node that is gone told %b, shows %v", got, v.NodeAddresses())
+	}
+	if !slices.Equal(own, []string{"n1"}) {
+		t.Errorf("the own NodeNetwork's handler got %v", own)
+	}
+}
+
+func block(cidr, node string) *v1alpha1.IPBlock {
+	return &v1alpha1.IPBlock{Spec: v1alpha1.IPBlockSpec{CIDR: cidr, Node: node, Pool: "p", NodeAddresses: []string{"192.168.0.9"}}}
+}
+
+func TestBlocksTellWhoseTheyAre(t *testing.T) {
+	v, told := liveView()
+	h := v.blockHandler()
+	h.Set(block("10.0.0.0/26", "n1"))
+	if got := told(); got != OwnBlocks {
+		t.Errorf("an own block told %b", got)
+	}
+	h.Set(block("10.0.0.64/26", "n2"))
+	if got := told(); got != OtherBlocks {
+		t.Errorf("another node's block told %b", got)
+	}
+	h.Set(block("10.0.0.64/26", "n2"))
+	if got := told(); got != 0 {
+		t.Errorf("the same block again told %b", got)
+	}
+	first := v.Blocks()
+	if len(first) != 2 || len(v.OwnBlocks()) != 1 {
+		t.Fatalf("the view shows %v, own %v", first, v.OwnBlocks())
+	}
+	h.Set(block("10.0.0.64/26", "n1")) // the controller gave it away
+	if got := told(); got != OwnBlocks|OtherBlocks || len(v.OwnBlocks()) != 2 {
+		t.Errorf("a block that changes hands told %b, own %v", got, v.OwnBlocks())
+	}
+	h.Drop(block("10.0.0.0/26", "n1"))
+	if got := told(); got != OwnBlocks || len(v.Blocks()) != 1 || len(first) != 2 {
+		t.Errorf("a block that is gone told %b, shows %v; the earlier list is %v", got, v.Blocks(), first)
+	}
+	bad := block("nonsense", "n1")
+	h.Set(bad)
+	h.Drop(bad)
+	if got := told(); got != 0 {
+		t.Errorf("a block without a CIDR told %b", got)
+	}
+}
+
+func TestTheNodesHeartbeatTellsNothing(t *testing.T) {
+	v, told := liveView()
+	h := v.nodeHandler()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "u", Labels: map[string]string{"zone": "a"}}}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "n1"}, {Type: corev1.NodeInternalIP, Address: "192.168.0.1"}}
+	h.Set(node)
+	if got := told(); got != OwnNode {
+		t.Errorf("the Node told %b", got)
+	}
+	beat := node.DeepCopy()
+	beat.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, LastHeartbeatTime: metav1.Now()}}
+	h.Set(beat)
+	if got := told(); got != 0 {
+		t.Errorf("a heartbeat told %b", got)
+	}
+	cordoned := node.DeepCopy()
+	cordoned.Spec.Unschedulable = true
+	h.Set(cordoned)
+	if n, ok := v.Node(); told() != OwnNode || !ok || !n.Unschedulable || len(n.Addresses) != 1 {
+		t.Errorf("a cordoned Node is shown as %+v", n)
+	}
+	h.Drop(node)
+	if _, ok := v.Node(); told() != OwnNode || ok {
+		t.Error("a Node that is gone is still shown")
+	}
+}
+
+func TestOneChangedBlockAmongManyCostsLittle(t *testing.T) {
+	v, _ := liveView()
+	h := v.blockHandler()
+	for i := range 10000 {
+		cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 10), byte(i >> 2), byte(i << 6)}), 26)
+		h.Set(block(cidr.String(), "n2"))
+	}
+	allocations := testing.AllocsPerRun(10, func() {
+		h.Set(block("10.200.0.0/26", "n3"))
+		h.Drop(block("10.200.0.0/26", "n3"))
+	})
+	if allocations > 50 {
+		t.Errorf("one changed block among 10,000 allocates %v times", allocations)
+	}
+}

@@ -76,9 +76,12 @@ type Lab struct {
 	local   *machine.Local
 	runner  machine.Runner // where the nodes are
 	vm      io.Closer
+	lost    <-chan error // of the virtual machine
 	started map[string]*controller
 	mu      sync.Mutex
 	pods    map[string]*Pod // those with a network namespace, by key
+
+	counting sync.Mutex // so that no two tests give a node its counters
 }
 
 // Start starts a lab for a test and stops it when the test ends. When the test has failed, the state is printed first.
@@ -91,10 +94,13 @@ func Start(t testing.TB, o Options) *Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stopped := make(chan struct{})
+	go l.exitWhenLost(stopped)
 	t.Cleanup(func() {
 		if t.Failed() {
 			l.Dump(context.Background(), t.Output())
 		}
+		close(stopped)
 		l.Stop()
 	})
 	return l

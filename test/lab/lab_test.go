@@ -67,11 +67,7 @@ func TestLabItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ping, err := lab.StartPing(ctx, pods[1], pods[0].V4())
-	if err != nil {
-		t.Fatal(err)
-	}
-
+	stopPings := lab.Pings(t, pods[1], pods[0].V4())
 	if err := l.Pause(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,11 +84,26 @@ func TestLabItself(t *testing.T) {
 	if err != nil || report.Broken != "" || report.Messages < 10 {
 		t.Errorf("%v: %+v", err, report)
 	}
-	loss, err := ping.Stop()
-	if err != nil || loss.Sent < 10 || loss.Percent() > 5 {
-		t.Errorf("%v: %+v", err, loss)
-	}
-	t.Logf("stream %+v, ping %+v", report, loss)
+	t.Logf("stream %+v", report)
+	stopPings("API server away")
+
+	t.Run("a node that discards packets is found out", func(t *testing.T) {
+		traffic := l.StartTraffic(t, pods)
+		for _, rule := range []string{"add table ip broken", "add chain ip broken forward { type filter hook forward priority 0; }",
+			"add rule ip broken forward icmp type echo-request limit rate 1/second drop"} {
+			if out, err := n.Run(ctx, "nft", rule); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+		traffic.More(t, 20)
+		o := traffic.End(t)
+		if o.Answered == o.Sent || !strings.Contains(o.Verdict.String(), n.Name+" did not forward") {
+			t.Errorf("%+v", o)
+		}
+		if out, err := n.Run(ctx, "nft", "delete table ip broken"); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	})
 
 	for _, p := range pods {
 		if err := l.StopPod(ctx, p); err != nil {

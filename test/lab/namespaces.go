@@ -13,10 +13,16 @@ import (
 )
 
 // Main runs a package's tests inside namespaces of their own; call it from TestMain and exit with what it returns.
-// Everything in there ends with the process, however that ends.
+// Everything in there ends with the process, however that ends. If the nodes' virtual machine is lost, which is not what
+// is tested, all tests run once more with a new one.
 func Main(m *testing.M) int {
 	log.SetLogger(logr.Discard()) // else the API client prints a stack trace about it
-	return namespaces.Main(m, Prepare)
+	code := namespaces.Main(m, Prepare)
+	if code == exitMachineLost && !namespaces.Inside() {
+		fmt.Fprintln(os.Stderr, "The tests of this package run once more, with a new virtual machine.")
+		code = namespaces.Main(m, Prepare)
+	}
+	return code
 }
 
 // Prepare makes the namespaces that namespaces.Enter gave us usable for a lab: mounts, and a router between its subnets.

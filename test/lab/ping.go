@@ -8,13 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
-	"time"
 
 	"github.com/causeway-net/causeway/test/lab/stream"
 )
@@ -67,67 +63,6 @@ func PingMatrix(ctx context.Context, pods []*Pod) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-// PingLoss is the outcome of a ContinuousPing.
-type PingLoss struct{ Sent, Received int }
-
-// Percent is the share of packets lost.
-func (p PingLoss) Percent() float64 {
-	if p.Sent == 0 {
-		return 0
-	}
-	return 100 * float64(p.Sent-p.Received) / float64(p.Sent)
-}
-
-// ContinuousPing is a ping of 100 packets a second that runs until it is stopped.
-type ContinuousPing struct {
-	cmd *Cmd
-	out *lockedBuffer
-}
-
-// StartPing starts a ContinuousPing.
-func StartPing(ctx context.Context, from Place, to netip.Addr, args ...string) (*ContinuousPing, error) {
-	p := &ContinuousPing{out: &lockedBuffer{}}
-	p.cmd = from.Command(ctx, append(append([]string{"ping", "-n", "-q", "-i0.01"}, args...), to.String())...)
-	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
-	return p, p.cmd.Start()
-}
-
-var pingSummary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
-
-// Stop ends the ping and returns what became of its packets. The one that is on its way may count as lost.
-func (p *ContinuousPing) Stop() (PingLoss, error) {
-	_ = p.cmd.Signal(syscall.SIGINT) // If it has ended, its output tells why.
-	err := p.cmd.Wait()
-	m := pingSummary.FindStringSubmatch(p.out.String())
-	if m == nil {
-		return PingLoss{}, fmt.Errorf("ping ended without a summary (%w): %s", err, p.out.String())
-	}
-	sent, _ := strconv.Atoi(m[1])     // Digits only.
-	received, _ := strconv.Atoi(m[2]) // Digits only.
-	return PingLoss{sent, received}, nil
-}
-
-// Pings runs a ContinuousPing until stop is called, which fails the test if any packet was lost; what says what happened
-// meanwhile.
-func Pings(t testing.TB, from *Pod, to netip.Addr) (stop func(what string)) {
-	t.Helper()
-	ping, err := StartPing(t.Context(), from, to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	return func(what string) {
-		t.Helper()
-		time.Sleep(time.Until(begin.Add(500 * time.Millisecond))) // a handful of pings in any case
-		loss, err := ping.Stop()
-		if err != nil || loss.Sent < 10 || loss.Sent-loss.Received > 1 { // one may be on its way at the end
-			t.Errorf("%s: ping from %s to %s: %v, %+v", what, from.Key(), to, err, loss)
-			return
-		}
-		t.Logf("%s: %d of %d pings from %s to %s answered", what, loss.Received, loss.Sent, from.Key(), to)
-	}
 }
 
 // StreamPort is where ServeStreams listens.

@@ -51,8 +51,10 @@ func (c *cluster) dropped(t *testing.T, w way, from lab.Place, victim *lab.Pod, 
 	if reachesNode {
 		c.Eventually(t, settle, "the packet is at the node", func() error { return arrived(nic, forgedLength) })
 	}
-	send(c.Nodes[2], genuineLength)
-	c.Eventually(t, settle, "a node's packet is at the pod", func() error { return arrived(pod, genuineLength) })
+	c.Eventually(t, settle, "a node's packet is at the pod", func() error {
+		send(c.Nodes[2], genuineLength)
+		return arrived(pod, genuineLength)
+	})
 	if arrived(pod, forgedLength) == nil {
 		t.Error("the packet reached the pod")
 	}

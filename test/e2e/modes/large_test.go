@@ -10,7 +10,10 @@ import (
 	"github.com/causeway-net/causeway/test/lab"
 )
 
-const icmpHeaders = 28
+const (
+	icmpHeaders = 28
+	attempts    = 3 // of a single packet
+)
 
 // large sends the largest packets that pass, and ones that are a byte too long.
 func (c *cluster) large(t *testing.T, m mode) {
@@ -30,9 +33,16 @@ func (c *cluster) large(t *testing.T, m mode) {
 	t.Run("fragmentation needed", func(t *testing.T) { c.tooLong(t, m) })
 }
 
-// sendDF pings with a packet of a length that must not be fragmented.
-func sendDF(t *testing.T, from lab.Place, to netip.Addr, length int) (string, error) {
-	return from.Command(t.Context(), "ping", "-n", "-c1", "-W5", "-Mdo", "-s"+strconv.Itoa(length-icmpHeaders), to.String()).CombinedOutput()
+// sendDF pings with a packet of a length that must not be fragmented, again if neither the packet was answered nor an error
+// came: the machine of the lab may lose a packet.
+func sendDF(t *testing.T, from lab.Place, to netip.Addr, length int) (out string, err error) {
+	for range attempts {
+		out, err = from.Command(t.Context(), "ping", "-n", "-c1", "-W5", "-Mdo", "-s"+strconv.Itoa(length-icmpHeaders), to.String()).CombinedOutput()
+		if err == nil || strings.Contains(out, "rag needed") || strings.Contains(out, "essage too long") {
+			return out, err
+		}
+	}
+	return out, err
 }
 
 // fullSegments runs a TCP stream whose packets are as long as the pods' MTU when they leave the pod, and are not handed

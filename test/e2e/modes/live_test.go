@@ -9,10 +9,7 @@ import (
 	"github.com/causeway-net/causeway/test/lab"
 )
 
-const (
-	pingsBefore, pingsAfter = 50, 150 // each, at 100 a second
-	lossLimit               = 1.0     // percent
-)
+const pingsBefore, pingsAfter = 50, 150 // each, at 100 a second
 
 // stop ends a command that would run on.
 func stop(t *testing.T, c *lab.Cmd) {
@@ -22,7 +19,7 @@ func stop(t *testing.T, c *lab.Cmd) {
 }
 
 // live changes the pool from every mode to every other one, but among the first ones, while a pod on each node pings each
-// other pod 100 times a second, and a TCP connection between each two lasts through all changes.
+// other pod 100 times a second, and a TCP connection between each two lasts through all changes. No node may lose a ping.
 func (c *cluster) live(t *testing.T, modes []mode, first int) {
 	c.change(t, modes[0].encapsulation, true)
 	c.startPods(t, "live")
@@ -33,11 +30,11 @@ func (c *cluster) live(t *testing.T, modes []mode, first int) {
 		from := c.encapsulation(t)
 		least = min(least, to.mtu)
 		t.Run(fmt.Sprintf("%s to %s", from, to.encapsulation), func(t *testing.T) {
-			pings := startPings(t, pods)
-			pings.more(t, c, pingsBefore)
+			pings := c.StartTraffic(t, pods)
+			pings.More(t, pingsBefore)
 			took := c.change(t, to.encapsulation, true)
-			pings.more(t, c, pingsAfter) // Old tunnels go after Ready.
-			pings.judge(t, took)
+			pings.More(t, pingsAfter) // Old tunnels go after Ready.
+			pings.Judge(t, fmt.Sprintf("Ready after %.2f s", took.Seconds()))
 			for _, p := range pods {
 				if err := matches(c.run(t, p, "ip", "link", "show", "dev", "eth0"), fmt.Sprintf(` mtu %d `, least)); err != nil {
 					t.Error(err)

@@ -13,10 +13,23 @@ import (
 // Client is a Runner at the other end of connections.
 type Client struct {
 	network, address string
+	// gone ends when the other end is known to be gone; its cause says why.
+	gone  context.Context
+	leave context.CancelCauseFunc
 }
 
 // NewClient returns a client of Serve.
-func NewClient(network, address string) *Client { return &Client{network, address} }
+func NewClient(network, address string) *Client {
+	gone, leave := context.WithCancelCause(context.Background())
+	return &Client{network, address, gone, leave}
+}
+
+// Alive asks the other end for an answer.
+func (c *Client) Alive(ctx context.Context) error { return c.do(ctx, request{Alive: true}) }
+
+// GiveUp ends all that runs over there, as far as callers can see, and all calls that are yet to come, with this error: a
+// machine that has stopped closes no connection.
+func (c *Client) GiveUp(err error) { c.leave(err) }
 
 // AddNode makes a node over there.
 func (c *Client) AddNode(ctx context.Context, n Node) error { return c.do(ctx, request{Add: &n}) }
@@ -31,7 +44,9 @@ func (c *Client) do(ctx context.Context, q request) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.Wait()
+	if _, err = p.Wait(); err == nil {
+		err = ctx.Err() // As the answer was not waited for.
+	}
 	return err
 }
 
@@ -45,6 +60,9 @@ func (c *Client) Start(ctx context.Context, s Spec, std Stdio) (Process, error) 
 }
 
 func (c *Client) start(ctx context.Context, q request, std Stdio) (*remoteProcess, error) {
+	if c.gone.Err() != nil {
+		return nil, context.Cause(c.gone)
+	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, c.network, c.address)
 	if err != nil {
@@ -56,10 +74,12 @@ func (c *Client) start(ctx context.Context, q request, std Stdio) (*remoteProces
 		return nil, fmt.Errorf("send a request to the machine of the nodes: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // The other end kills the command.
+	forget := context.AfterFunc(c.gone, func() { _ = conn.Close() })
 	go func() {
 		defer stop()
+		defer forget()
 		defer conn.Close()
-		p.receive(ctx, std)
+		p.receive(ctx, c.gone, std)
 	}()
 	if q.Run != nil {
 		go p.feed(std.In)
@@ -91,12 +111,14 @@ func (p *remoteProcess) feed(in io.Reader) {
 	_ = p.f.write(frameInEnd, nil) // It may have ended.
 }
 
-func (p *remoteProcess) receive(ctx context.Context, std Stdio) {
+func (p *remoteProcess) receive(ctx, gone context.Context, std Stdio) {
 	defer close(p.done)
 	begun := false
 	for {
 		kind, body, err := p.f.read()
 		switch {
+		case err != nil && gone.Err() != nil:
+			p.code, p.err = -1, context.Cause(gone)
 		case err != nil && ctx.Err() != nil:
 			p.code = 128 + int(syscall.SIGKILL) // As after a cancelled command on this machine.
 		case err != nil:

@@ -46,7 +46,7 @@ func serveOne(ctx context.Context, cancel context.CancelFunc, f *frames, r Runne
 		err = json.Unmarshal(body, &q)
 	}
 	switch {
-	case err != nil:
+	case err != nil, q.Alive:
 	case q.Add != nil:
 		err = r.AddNode(ctx, *q.Add)
 	case q.Remove != "":

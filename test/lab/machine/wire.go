@@ -23,6 +23,8 @@ const (
 const maxFrame = 1 << 20
 
 type request struct {
+	// Alive asks for nothing but an answer.
+	Alive  bool   `json:"alive,omitempty"`
 	Add    *Node  `json:"add,omitempty"`
 	Remove string `json:"remove,omitempty"`
 	Run    *Spec  `json:"run,omitempty"`

@@ -3,6 +3,7 @@ package machine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
@@ -71,5 +72,20 @@ func TestClient(t *testing.T) {
 	leave()
 	if code, err := p.Wait(); err != nil || code != 128+9 {
 		t.Errorf("%d %v", code, err)
+	}
+	if err := c.Alive(ctx); err != nil {
+		t.Error(err)
+	}
+	// When the other end is given up, whoever waits for it is told why, and nobody has to wait any more.
+	if p, err = c.Start(ctx, Spec{Argv: []string{"sleep", "100"}}, Stdio{}); err != nil {
+		t.Fatal(err)
+	}
+	lost := errors.New("lost")
+	c.GiveUp(lost)
+	if code, err := p.Wait(); code != -1 || !errors.Is(err, lost) {
+		t.Errorf("%d %v", code, err)
+	}
+	if err := c.Alive(ctx); !errors.Is(err, lost) {
+		t.Error(err)
 	}
 }

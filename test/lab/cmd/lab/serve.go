@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -45,7 +46,16 @@ func serve(ctx context.Context, o lab.Options) error {
 	if err != nil {
 		return fmt.Errorf("listen for commands: %w", err)
 	}
-	return machine.Serve(ctx, listener, l.Runner())
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { cancel(<-l.Lost()) }()
+	if err := machine.Serve(ctx, listener, l.Runner()); err != nil {
+		return err
+	}
+	if lost := context.Cause(ctx); !errors.Is(lost, context.Canceled) {
+		return lost
+	}
+	return nil
 }
 
 const usage = `

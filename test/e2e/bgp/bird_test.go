@@ -50,7 +50,7 @@ func (b *bird) start(t *testing.T) {
 	if err := b.process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	b.lab.Eventually(t, settle, "BIRD answers", func() error { _, err := b.ask("show", "status"); return err })
+	b.lab.Eventually(t, lab.Settle, "BIRD answers", func() error { _, err := b.ask("show", "status"); return err })
 }
 
 // crash ends BIRD without a word to anybody.

@@ -34,13 +34,13 @@ type fabric struct {
 // reflectors. Pods of one subnet talk all the time.
 func TestFabric(t *testing.T) {
 	f := fabric{Lab: lab.Start(t, lab.Options{Nodes: 4, Subnets: 2})}
-	create(t, f.Lab, pool("pool", "10.211.0.0/16"))
-	f.pods = podsOnAll(t, f.Lab)
-	f.Eventually(t, settle, "pods of one subnet reach each other", func() error { return lab.PingMatrix(t.Context(), f.pods[:2]) })
+	f.Create(t, pool("pool", "10.211.0.0/16"))
+	f.pods = f.PodsOnAll(t, "pod")
+	f.Eventually(t, lab.Settle, "pods of one subnet reach each other", func() error { return lab.PingMatrix(t.Context(), f.pods[:2]) })
 	if lab.Ping(t.Context(), f.pods[0], f.pods[2].V4()) == nil {
 		t.Error("pods of different subnets reach each other although nobody told the router the way")
 	}
-	create(t, f.Lab, configuration())
+	f.Create(t, configuration())
 	f.bird = startBird(t, f.Lab, f.Command, "172.30.0.1", gateways)
 	for _, step := range []struct {
 		name string
@@ -76,7 +76,7 @@ func (f *fabric) mesh(t *testing.T) {
 func (f *fabric) topOfRack(t *testing.T) {
 	stop := traffic(t, f.pods[0], f.pods[1])
 	for n := 1; n <= 2; n++ {
-		create(t, f.Lab, peer(fmt.Sprintf("rack-%d", n), fmt.Sprintf("172.30.%d.1", n), 65001, func(s *v1alpha1.BGPPeerSpec) {
+		f.Create(t, peer(fmt.Sprintf("rack-%d", n), fmt.Sprintf("172.30.%d.1", n), 65001, func(s *v1alpha1.BGPPeerSpec) {
 			once := int32(1)
 			s.NumAllowedLocalASNumbers = &once // the other rack's nodes have the same AS number
 			s.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"topology.kubernetes.io/zone": fmt.Sprintf("sub-%d", n)}}
@@ -84,7 +84,7 @@ func (f *fabric) topOfRack(t *testing.T) {
 	}
 	awaitSessions(t, f.Lab, "BGPPeer/rack-1", 1, 1, 0, 0)
 	awaitSessions(t, f.Lab, "BGPPeer/rack-2", 0, 0, 1, 1)
-	f.Eventually(t, settle, "pods reach each other through the router", func() error { return lab.PingMatrix(t.Context(), f.pods) })
+	f.Eventually(t, lab.Settle, "pods reach each other through the router", func() error { return lab.PingMatrix(t.Context(), f.pods) })
 	across := traffic(t, f.pods[0], f.pods[2])
 	mesh(t, f.Lab, false)
 	awaitSessions(t, f.Lab, "NodeToNodeMesh", 0, 0, 0, 0)
@@ -106,7 +106,7 @@ func (f *fabric) reflectors(t *testing.T) {
 			n.Spec.RouteReflectorClusterID = "224.0.0.1"
 		})
 	}
-	create(t, f.Lab, &v1alpha1.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: "reflectors"}, Spec: v1alpha1.BGPPeerSpec{
+	f.Create(t, &v1alpha1.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: "reflectors"}, Spec: v1alpha1.BGPPeerSpec{
 		PeerSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"route-reflector": "true"}},
 	}})
 	awaitSessions(t, f.Lab, "BGPPeer/reflectors", 3, 2, 3, 2)
@@ -115,7 +115,7 @@ func (f *fabric) reflectors(t *testing.T) {
 	awaitSessions(t, f.Lab, "BGPPeer/reflectors", 3, 2, 3, 2)
 	awaitRoute(t, f.Lab, f.Nodes[1], blockOf(t, f.Lab, f.pods[0]), fmt.Sprintf("via %s dev eth0 proto 203", f.Nodes[0].V4))
 	awaitRoute(t, f.Lab, f.Nodes[1], blockOf(t, f.Lab, f.pods[3]), "via 172.30.1.1 dev eth0 proto 203")
-	f.Eventually(t, settle, "kubectl counts the sessions", func() error {
+	f.Eventually(t, lab.Settle, "kubectl counts the sessions", func() error {
 		out, err := f.Kubectl(t.Context(), "get", "bgppeers")
 		if err == nil && !strings.Contains(out, "10/10") {
 			err = fmt.Errorf("it says\n%s", out)
@@ -154,9 +154,9 @@ func (f *fabric) restarts(t *testing.T) {
 		if err := n.StartAgent(); err != nil {
 			t.Fatal(err)
 		}
-		f.Eventually(t, settle, "the agent takes pods", func() error { return f.pods[0].CNI(t.Context(), "status").Run() })
-		fresh := startPod(t, f.Lab, 0, "default/after-"+strings.ToLower(strings.ReplaceAll(sig.String(), " ", "-")))
-		f.Eventually(t, settle, "a new pod is reached", func() error { return lab.Ping(t.Context(), f.pods[3], fresh.V4()) })
+		f.Eventually(t, lab.Settle, "the agent takes pods", func() error { return f.pods[0].CNI(t.Context(), "status").Run() })
+		fresh := f.MustStartPod(t, 0, "default/after-"+strings.ToLower(strings.ReplaceAll(sig.String(), " ", "-")))
+		f.Eventually(t, lab.Settle, "a new pod is reached", func() error { return lab.Ping(t.Context(), f.pods[3], fresh.V4()) })
 		awaitSessions(t, f.Lab, "BGPPeer/reflectors", 3, 2, 3, 2)
 	}
 	_ = monitor.Signal(syscall.SIGTERM)

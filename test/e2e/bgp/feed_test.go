@@ -39,18 +39,18 @@ protocol bgp taker { local as 65001; neighbor %s as 64512; passive on; multihop 
 func TestFeed(t *testing.T) {
 	l := lab.Start(t, lab.Options{Nodes: 1, Subnets: 1})
 	n := l.Nodes[0]
-	create(t, l, configuration())
+	l.Create(t, configuration())
 	hops := int32(3)
 	p := peer("feed", "172.30.1.1", 65001, nil)
 	p.Spec.EBGPMultihop = &hops
-	create(t, l, p)
+	l.Create(t, p)
 	b := startBird(t, l, l.Command, "172.30.0.1", feed(n.V4.String(), false))
 	awaitSessions(t, l, "BGPPeer/feed", 1)
 
 	begin := time.Now()
 	b.reconfigure(t, feed(n.V4.String(), true))
 	ours := awaitFeed(t, l, n, "203", feedPrefixes, begin)
-	l.Eventually(t, settle, "the status counts the prefixes", func() error {
+	l.Eventually(t, lab.Settle, "the status counts the prefixes", func() error {
 		out, err := l.Kubectl(t.Context(), "get", "nodenetwork", n.Name, "-o", "jsonpath={.status.bgp.sessions[0].prefixesReceived}")
 		if err == nil && out != strconv.Itoa(feedPrefixes) {
 			err = fmt.Errorf("it says %q", out)
@@ -71,7 +71,7 @@ protocol kernel { ipv4 { import none; export all; }; }
 protocol bgp feed { local as 64512; neighbor 172.30.1.1 as 65001; multihop 3; connect delay time 1; ipv4 { import all; export none; }; }
 `)
 	b.reconfigure(t, feed(o.V4.String(), false))
-	l.Eventually(t, settle, "the BIRDs talk", func() error { _, err := taker.established(netip.MustParseAddr("172.30.1.1")); return err })
+	l.Eventually(t, lab.Settle, "the BIRDs talk", func() error { _, err := taker.established(netip.MustParseAddr("172.30.1.1")); return err })
 	begin = time.Now()
 	b.reconfigure(t, feed(o.V4.String(), true))
 	theirs := awaitFeed(t, l, o, "bird", feedPrefixes, begin)

@@ -45,7 +45,7 @@ func startFRR(t *testing.T, l *lab.Lab, address, config string) *frr {
 			t.Logf("FRR's log:\n%s", text[max(0, len(text)-6000):])
 		}
 	})
-	l.Eventually(t, settle, "FRR answers", func() error { _, err := f.show("show version"); return err })
+	l.Eventually(t, lab.Settle, "FRR answers", func() error { _, err := f.show("show version"); return err })
 	return f
 }
 
@@ -60,7 +60,7 @@ func (f *frr) awaitFrom(t *testing.T, prefix string, nodes ...*lab.Node) {
 	for _, n := range nodes {
 		want = append(want, n.V4.String())
 	}
-	f.lab.Eventually(t, settle, fmt.Sprintf("FRR has %s from %v", prefix, want), func() error {
+	f.lab.Eventually(t, lab.Settle, fmt.Sprintf("FRR has %s from %v", prefix, want), func() error {
 		out, err := f.show("show bgp ipv4 unicast " + prefix + " json")
 		if err != nil {
 			return err

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,20 +19,10 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 
-// settle is the limit for what should take a moment.
-const settle = 30 * time.Second
-
-func create(t *testing.T, l *lab.Lab, o client.Object) {
-	t.Helper()
-	if err := l.Client.Create(t.Context(), o); err != nil {
-		t.Fatalf("create %s: %v", o.GetName(), err)
-	}
-}
-
 // edit changes an object, again if somebody else did so in between.
 func edit[T client.Object](t *testing.T, l *lab.Lab, o T, change func(T)) {
 	t.Helper()
-	l.Eventually(t, settle, "change "+o.GetName(), func() error {
+	l.Eventually(t, lab.Settle, "change "+o.GetName(), func() error {
 		if err := l.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 			return err
 		}
@@ -62,25 +51,6 @@ func peer(name, ip string, as int64, change func(*v1alpha1.BGPPeerSpec)) *v1alph
 		change(&p.Spec)
 	}
 	return p
-}
-
-func startPod(t *testing.T, l *lab.Lab, node int, key string) *lab.Pod {
-	t.Helper()
-	p, err := l.StartPod(t.Context(), l.Nodes[node], key, lab.PodOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// podsOnAll starts one pod on every node.
-func podsOnAll(t *testing.T, l *lab.Lab) []*lab.Pod {
-	t.Helper()
-	var pods []*lab.Pod
-	for i := range l.Nodes {
-		pods = append(pods, startPod(t, l, i, fmt.Sprintf("default/pod-%d", i)))
-	}
-	return pods
 }
 
 // traffic pings at 100/s between pods until it is stopped; nothing may be lost.
@@ -116,7 +86,7 @@ func sessions(t *testing.T, l *lab.Lab, node *lab.Node, source string) (map[stri
 // awaitSessions waits until each node has as many sessions of a source, all of them established.
 func awaitSessions(t *testing.T, l *lab.Lab, source string, counts ...int) {
 	t.Helper()
-	l.Eventually(t, settle, fmt.Sprintf("sessions of %s are established: %v", source, counts), func() error {
+	l.Eventually(t, lab.Settle, fmt.Sprintf("sessions of %s are established: %v", source, counts), func() error {
 		var wrong []error
 		for i, n := range l.Nodes {
 			up, err := sessions(t, l, n, source)
@@ -147,7 +117,7 @@ func blockOf(t *testing.T, l *lab.Lab, p *lab.Pod) string {
 // awaitRoute waits until `ip route` of a node says this about a destination, or nothing if want is empty.
 func awaitRoute(t *testing.T, l *lab.Lab, node *lab.Node, dst, want string) {
 	t.Helper()
-	l.Eventually(t, settle, fmt.Sprintf("%s has the route %q for %s", node.Name, want, dst), func() error {
+	l.Eventually(t, lab.Settle, fmt.Sprintf("%s has the route %q for %s", node.Name, want, dst), func() error {
 		out, err := node.Run(t.Context(), "ip", "route", "show", "exact", dst)
 		if err != nil {
 			return err

@@ -83,8 +83,8 @@ type manifests struct {
 // TestManifests applies the manifests of config/samples/bgp as they are, but for the routers' addresses.
 func TestManifests(t *testing.T) {
 	m := manifests{Lab: lab.Start(t, lab.Options{Nodes: 4, Subnets: 2})}
-	create(t, m.Lab, pool("pool", podsNetwork))
-	m.pods = podsOnAll(t, m.Lab)
+	m.Create(t, pool("pool", podsNetwork))
+	m.pods = m.PodsOnAll(t, "pod")
 	unlessLearned(t, m.Lab)
 	for _, p := range m.pods {
 		m.blocks = append(m.blocks, blockOf(t, m.Lab, p))
@@ -168,7 +168,7 @@ func (m *manifests) routed(t *testing.T) error {
 
 func (m *manifests) awaitRouted(t *testing.T) {
 	t.Helper()
-	m.Eventually(t, settle, "every node has learned every block", func() error { return m.routed(t) })
+	m.Eventually(t, lab.Settle, "every node has learned every block", func() error { return m.routed(t) })
 }
 
 // mesh: nodes tell each other. The router was told by hand.
@@ -339,7 +339,7 @@ func (m *manifests) topOfRack(t *testing.T) {
 	awaitSessions(t, m.Lab, "BGPPeer/rack-1", 1, 1, 0, 0)
 	awaitSessions(t, m.Lab, "BGPPeer/rack-2", 0, 0, 1, 1)
 	m.awaitRouted(t)
-	m.Eventually(t, settle, "pods reach each other", func() error { return lab.PingMatrix(t.Context(), m.pods) })
+	m.Eventually(t, lab.Settle, "pods reach each other", func() error { return lab.PingMatrix(t.Context(), m.pods) })
 	for i, n := range m.Nodes {
 		awaitFrom(t, m.Lab, m.bird, m.blocks[i], n)
 		if out, err := m.bird.ask("show", "route", m.blocks[i], "all"); err != nil || !strings.Contains(out, "(64512,211)") {
@@ -394,7 +394,7 @@ func (m *manifests) anycast(t *testing.T) {
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: "dns-1", Labels: map[string]string{discoveryv1.LabelServiceName: "dns"}},
 		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoint(m.Nodes[1]),
 	}
-	create(t, m.Lab, slice)
+	m.Create(t, slice)
 	var service corev1.Service
 	if err := m.Object(t.Context(), "default/dns", &service); err != nil {
 		t.Fatal(err)
@@ -418,7 +418,7 @@ func (m *manifests) anycast(t *testing.T) {
 			awaitFrom(t, m.Lab, b, prefix, n)
 			f.awaitFrom(t, prefix, n)
 		}
-		m.Eventually(t, settle, "the router's kernel sends to "+n.Name, func() error {
+		m.Eventually(t, lab.Settle, "the router's kernel sends to "+n.Name, func() error {
 			if out := m.ip(t, "route", "show", "203.0.113.53"); !strings.Contains(out, fmt.Sprintf("via %s dev sub-%d", n.V4, n.Subnet)) {
 				return fmt.Errorf("it has %q", out)
 			}

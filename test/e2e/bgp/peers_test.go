@@ -39,20 +39,20 @@ func lockedRouter(password string) string {
 // the matter.
 func TestPeers(t *testing.T) {
 	l := lab.Start(t, lab.Options{Nodes: 2, Subnets: 1})
-	create(t, l, pool("pool", "10.211.0.0/16"))
-	pods := podsOnAll(t, l)
+	l.Create(t, pool("pool", "10.211.0.0/16"))
+	pods := l.PodsOnAll(t, "pod")
 	b := startBird(t, l, l.Command, "172.30.0.1", routers(""))
 	locked := startBird(t, l, l.Outside.Command, "172.30.9.2", lockedRouter("first"))
 	config := configuration()
 	config.Spec.ServiceExternalIPs = []v1alpha1.ServiceCIDR{{CIDR: "203.0.113.0/24"}}
-	create(t, l, config)
-	create(t, l, peer("plain", "172.30.1.1", 65001, nil))
+	l.Create(t, config)
+	l.Create(t, peer("plain", "172.30.1.1", 65001, nil))
 	awaitSessions(t, l, "BGPPeer/plain", 1, 1)
 	before := uptimes(t, l)
 	stop := traffic(t, pods[0], pods[1])
 
 	t.Run("password", func(t *testing.T) {
-		create(t, l, peer("locked", l.Outside.V4.String(), 65002, func(s *v1alpha1.BGPPeerSpec) {
+		l.Create(t, peer("locked", l.Outside.V4.String(), 65002, func(s *v1alpha1.BGPPeerSpec) {
 			hops := int32(3)
 			s.EBGPMultihop = &hops
 			s.Password = &v1alpha1.BGPPassword{SecretKeyRef: corev1.SecretKeySelector{
@@ -60,7 +60,7 @@ func TestPeers(t *testing.T) {
 		}))
 		awaitCondition(t, l, "locked", "SecretMissing", "There is no Secret bgp-passwords in causeway-system; create it.")
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "bgp-passwords"}, StringData: map[string]string{"rack": "first"}}
-		create(t, l, secret)
+		l.Create(t, secret)
 		awaitSessions(t, l, "BGPPeer/locked", 1, 1)
 		edit(t, l, secret, func(s *corev1.Secret) { s.StringData = map[string]string{"rack": "second"} })
 		locked.reconfigure(t, lockedRouter("second"))
@@ -77,7 +77,7 @@ func TestPeers(t *testing.T) {
 		awaitCondition(t, l, "locked", "SessionsEstablished", "2 of 2")
 	})
 	t.Run("selector without nodes", func(t *testing.T) {
-		create(t, l, peer("nobody", "172.30.1.9", 65009, func(s *v1alpha1.BGPPeerSpec) {
+		l.Create(t, peer("nobody", "172.30.1.9", 65009, func(s *v1alpha1.BGPPeerSpec) {
 			s.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"there": "is none"}}
 		}))
 		awaitCondition(t, l, "nobody", "NoNodes", "match no node")
@@ -107,7 +107,7 @@ func uptimes(t *testing.T, l *lab.Lab) []string {
 // awaitCondition waits for a BGPPeer's condition, and for the same reason in `kubectl get bgppeers`.
 func awaitCondition(t *testing.T, l *lab.Lab, name, reason, message string) {
 	t.Helper()
-	l.Eventually(t, settle, fmt.Sprintf("BGPPeer %s says %s", name, reason), func() error {
+	l.Eventually(t, lab.Settle, fmt.Sprintf("BGPPeer %s says %s", name, reason), func() error {
 		var p v1alpha1.BGPPeer
 		if err := l.Object(t.Context(), name, &p); err != nil {
 			return err
@@ -152,7 +152,7 @@ func anycast(t *testing.T, l *lab.Lab, b *bird) {
 		Type: corev1.ServiceTypeLoadBalancer, ExternalIPs: []string{"203.0.113.53"}, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
 		Ports: []corev1.ServicePort{{Port: 53, Protocol: corev1.ProtocolUDP, TargetPort: intstr.FromInt32(53)}},
 	}}
-	create(t, l, service)
+	l.Create(t, service)
 	yes, no := true, false
 	endpoint := func(node *lab.Node, ready *bool) discoveryv1.Endpoint {
 		return discoveryv1.Endpoint{Addresses: []string{"10.211.0.200"}, NodeName: &node.Name, Conditions: discoveryv1.EndpointConditions{Ready: ready}}
@@ -161,7 +161,7 @@ func anycast(t *testing.T, l *lab.Lab, b *bird) {
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: "dns-1", Labels: map[string]string{discoveryv1.LabelServiceName: "dns"}},
 		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{endpoint(l.Nodes[0], &yes), endpoint(l.Nodes[1], &no)},
 	}
-	create(t, l, slice)
+	l.Create(t, slice)
 	awaitFrom(t, l, b, "203.0.113.53/32", l.Nodes[0])
 	edit(t, l, slice, func(s *discoveryv1.EndpointSlice) {
 		s.Endpoints = []discoveryv1.Endpoint{endpoint(l.Nodes[0], &no), endpoint(l.Nodes[1], &yes)}
@@ -180,7 +180,7 @@ func awaitFrom(t *testing.T, l *lab.Lab, b *bird, prefix string, nodes ...*lab.N
 	for _, n := range nodes {
 		want = append(want, n.V4.String())
 	}
-	l.Eventually(t, settle, fmt.Sprintf("BIRD has %s from %v", prefix, want), func() error {
+	l.Eventually(t, lab.Settle, fmt.Sprintf("BIRD has %s from %v", prefix, want), func() error {
 		got, err := b.from(prefix)
 		if err != nil && (len(want) > 0 || !strings.Contains(err.Error(), "not found")) {
 			return err

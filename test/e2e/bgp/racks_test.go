@@ -36,8 +36,8 @@ type racks struct {
 // TestRacks has a router that speaks BGP with every node. First it is alone, then a peer that flaps comes.
 func TestRacks(t *testing.T) {
 	r := racks{Lab: lab.Start(t, lab.Options{Nodes: 3, Subnets: 3})}
-	create(t, r.Lab, pool("pool", podsNetwork))
-	r.pods = podsOnAll(t, r.Lab)
+	r.Create(t, pool("pool", podsNetwork))
+	r.pods = r.PodsOnAll(t, "pod")
 	r.noWayRound(t)
 	for _, from := range []lab.Place{r.pods[0], r.Outside} {
 		if out, err := from.Command(t.Context(), "ping", "-n", "-c1", "-W1", r.pods[2].V4().String()).CombinedOutput(); err == nil {
@@ -45,9 +45,9 @@ func TestRacks(t *testing.T) {
 		}
 	}
 	r.bird = startBird(t, r.Lab, r.Command, "172.30.0.1", gateways+shared)
-	create(t, r.Lab, configuration())
+	r.Create(t, configuration())
 	for i := range r.Nodes {
-		create(t, r.Lab, rack(i+1))
+		r.Create(t, rack(i+1))
 	}
 	r.awaitRacks(t)
 	for _, step := range []struct {
@@ -98,7 +98,7 @@ func unlessLearned(t *testing.T, l *lab.Lab) {
 
 // throughRouter looks at the way of packets: routes, the hops that answer, and what passes the router's links.
 func (r *racks) throughRouter(t *testing.T) {
-	r.Eventually(t, settle, "pods reach each other", func() error { return lab.PingMatrix(t.Context(), r.pods) })
+	r.Eventually(t, lab.Settle, "pods reach each other", func() error { return lab.PingMatrix(t.Context(), r.pods) })
 	for i, n := range r.Nodes {
 		for j, p := range r.pods {
 			if i != j {
@@ -164,7 +164,7 @@ func (r *racks) withdrawn(t *testing.T) {
 		for i := range 2 {
 			awaitRoute(t, r.Lab, r.Nodes[i], block, "")
 		}
-		r.Eventually(t, settle, "the router has no route for "+block, func() error {
+		r.Eventually(t, lab.Settle, "the router has no route for "+block, func() error {
 			out, err := r.Command(t.Context(), "ip", "route", "show", "exact", block).CombinedOutput()
 			if err == nil && out != "" {
 				err = fmt.Errorf("it has %s", out)
@@ -191,8 +191,8 @@ func (r *racks) withdrawn(t *testing.T) {
 		}
 	}
 	stop()
-	last = startPod(t, r.Lab, 2, "default/daemon") // tolerates what drains others
-	r.Eventually(t, settle, "the outside reaches a pod on a node that was drained", func() error { return reached(last) })
+	last = r.MustStartPod(t, 2, "default/daemon") // tolerates what drains others
+	r.Eventually(t, lab.Settle, "the outside reaches a pod on a node that was drained", func() error { return reached(last) })
 	stop()
 	schedulable(true)
 	awaitFrom(t, r.Lab, r.bird, block, r.Nodes[2])
@@ -202,12 +202,12 @@ func (r *racks) withdrawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone(block)
-	r.pods[2] = startPod(t, r.Lab, 2, "default/again")
-	r.Eventually(t, settle, "the outside reaches the new pod", func() error { return reached(r.pods[2]) })
+	r.pods[2] = r.MustStartPod(t, 2, "default/again")
+	r.Eventually(t, lab.Settle, "the outside reaches the new pod", func() error { return reached(r.pods[2]) })
 	if again := blockOf(t, r.Lab, r.pods[2]); again == block {
 		t.Errorf("the new pod is in the deleted block %s", again)
 	}
-	r.Eventually(t, settle, "pods reach each other", func() error { return lab.PingMatrix(t.Context(), r.pods) })
+	r.Eventually(t, lab.Settle, "pods reach each other", func() error { return lab.PingMatrix(t.Context(), r.pods) })
 	across("withdrawals of another node")
 	undisturbed(t, before, r.uptimes(t))
 }
@@ -281,7 +281,7 @@ protocol bgp nodes {
 // flapping adds a peer that changes its mind every second. It comes and goes; nothing else does.
 func (r *racks) flapping(t *testing.T) {
 	f := startBird(t, r.Lab, r.Outside.Command, "172.30.9.2", flappy)
-	create(t, r.Lab, peer("flapping", r.Outside.V4.String(), 65009, func(s *v1alpha1.BGPPeerSpec) {
+	r.Create(t, peer("flapping", r.Outside.V4.String(), 65009, func(s *v1alpha1.BGPPeerSpec) {
 		hops := int32(3)
 		s.EBGPMultihop = &hops
 	}))
@@ -362,7 +362,7 @@ func (r *racks) flapping(t *testing.T) {
 func (r *racks) toldAbout(t *testing.T) {
 	t.Helper()
 	for _, n := range r.Nodes {
-		r.Eventually(t, settle, n.Name+" tells of the flaps", func() error {
+		r.Eventually(t, lab.Settle, n.Name+" tells of the flaps", func() error {
 			var events corev1.EventList
 			if err := r.Client.List(t.Context(), &events, client.InNamespace("default")); err != nil {
 				return err
@@ -396,7 +396,7 @@ func (r *racks) toldAbout(t *testing.T) {
 // awaitPrefixes waits for a session's counters in the status.
 func (r *racks) awaitPrefixes(t *testing.T, n *lab.Node, peer netip.Addr, received, advertised int64) {
 	t.Helper()
-	r.Eventually(t, settle, fmt.Sprintf("%s counts the prefixes of %s", n.Name, peer), func() error {
+	r.Eventually(t, lab.Settle, fmt.Sprintf("%s counts the prefixes of %s", n.Name, peer), func() error {
 		var nn v1alpha1.NodeNetwork
 		if err := r.Object(t.Context(), n.Name, &nn); err != nil {
 			return err
@@ -453,7 +453,7 @@ func watchRoutes(t *testing.T, l *lab.Lab, n *lab.Node) func() []string {
 	}
 	mark := func(what string) {
 		t.Helper()
-		l.Eventually(t, settle, "ip monitor "+what, func() error {
+		l.Eventually(t, lab.Settle, "ip monitor "+what, func() error {
 			before := strings.Count(seen.String(), marker)
 			if out, err := n.Run(t.Context(), "sh", "-c", "ip route add blackhole "+marker+" && ip route del blackhole "+marker); err != nil {
 				return fmt.Errorf("%w: %s", err, out)

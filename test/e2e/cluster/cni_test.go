@@ -22,17 +22,17 @@ func conflist(version, more string) string {
 func TestEveryVerbInEveryVersion(t *testing.T) {
 	l := lab.Start(t, lab.Options{})
 	ctx := t.Context()
-	create(t, l, pool("four", "10.211.0.0/16", nil))
-	create(t, l, pool("six", "fd00:211::/48", func(s *v1alpha1.IPPoolSpec) { s.Encapsulation = v1alpha1.EncapsulationVXLAN }))
+	l.Create(t, pool("four", "10.211.0.0/16", nil))
+	l.Create(t, pool("six", "fd00:211::/48", func(s *v1alpha1.IPPoolSpec) { s.Encapsulation = v1alpha1.EncapsulationVXLAN }))
 	n := l.Nodes[0]
-	l.Eventually(t, settle, "both pools are ready", func() error { return bothReady(ctx, l) })
+	l.Eventually(t, lab.Settle, "both pools are ready", func() error { return bothReady(ctx, l) })
 	for _, version := range []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
 		t.Run(version, func(t *testing.T) {
 			if err := n.WriteFile(ctx, conflistPath, conflist(version, "")); err != nil {
 				t.Fatal(err)
 			}
-			p := startPod(t, l, 0, "default/v"+strings.ReplaceAll(version, ".", "-"))
-			other := startPod(t, l, 0, "default/o"+strings.ReplaceAll(version, ".", "-"))
+			p := l.MustStartPod(t, 0, "default/v"+strings.ReplaceAll(version, ".", "-"))
+			other := l.MustStartPod(t, 0, "default/o"+strings.ReplaceAll(version, ".", "-"))
 			if len(p.Addresses) != 2 {
 				t.Fatalf("a dual-stack pod has %v", p.Addresses)
 			}
@@ -67,7 +67,7 @@ func TestEveryVerbInEveryVersion(t *testing.T) {
 				if err := verb("gc", "--valid="+other.ContainerID); err != nil {
 					t.Error(err)
 				}
-				l.Eventually(t, settle, "GC removed the endpoint", func() error {
+				l.Eventually(t, lab.Settle, "GC removed the endpoint", func() error {
 					if _, err := record(ctx, l, p); err == nil {
 						return errors.New("its record is there")
 					}
@@ -85,7 +85,7 @@ func TestEveryVerbInEveryVersion(t *testing.T) {
 			}
 		})
 	}
-	l.Eventually(t, settle, "no record is left", func() error { return noRecords(ctx, l) })
+	l.Eventually(t, lab.Settle, "no record is left", func() error { return noRecords(ctx, l) })
 }
 
 func bothReady(ctx context.Context, l *lab.Lab) error {
@@ -105,9 +105,9 @@ func TestChainsWithTheReferencePlugins(t *testing.T) {
 	l := lab.Start(t, lab.Options{CNIConfig: conflist("1.0.0", `,{"type":"tuning","sysctl":{"net.core.somaxconn":"500"}},
 		{"type":"bandwidth","ingressRate":8000000,"ingressBurst":8000000,"egressRate":8000000,"egressBurst":8000000},{"type":"portmap","snat":true,"capabilities":{"portMappings":true}}`)})
 	ctx := t.Context()
-	create(t, l, pool("pool", "10.211.0.0/16", nil))
-	pods := podsOnAll(t, l, "pod")
-	matrix(t, l, pods)
+	l.Create(t, pool("pool", "10.211.0.0/16", nil))
+	pods := l.PodsOnAll(t, "pod")
+	l.AwaitMatrix(t, pods)
 	if out, err := pods[0].Run(ctx, "sysctl", "-n", "net.core.somaxconn"); err != nil || strings.TrimSpace(out) != "500" {
 		t.Errorf("tuning: %v: %s", err, out)
 	}
@@ -122,14 +122,14 @@ func TestChainsWithTheReferencePlugins(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	l.Eventually(t, settle, "no record is left", func() error { return noRecords(ctx, l) })
+	l.Eventually(t, lab.Settle, "no record is left", func() error { return noRecords(ctx, l) })
 }
 
 func TestBadInputGetsAClearError(t *testing.T) {
 	l := lab.Start(t, lab.Options{})
 	ctx := t.Context()
-	create(t, l, pool("pool", "10.211.0.0/16", nil))
-	good := podsOnAll(t, l, "good")
+	l.Create(t, pool("pool", "10.211.0.0/16", nil))
+	good := l.PodsOnAll(t, "good")
 	n := l.Nodes[0]
 	raw := func(conf string, env ...string) (string, error) {
 		cmd := n.Command(ctx, l.Bin("causeway"))
@@ -179,15 +179,15 @@ func TestBadInputGetsAClearError(t *testing.T) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
-	matrix(t, l, good)
+	l.AwaitMatrix(t, good)
 	checkConsistent(t, l)
 }
 
 func TestTheSamePodInManyWays(t *testing.T) {
 	l := lab.Start(t, lab.Options{})
 	ctx := t.Context()
-	create(t, l, pool("pool", "10.211.0.0/16", nil))
-	first := startPod(t, l, 0, "default/web-0")
+	l.Create(t, pool("pool", "10.211.0.0/16", nil))
+	first := l.MustStartPod(t, 0, "default/web-0")
 	args := "--args=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0"
 
 	out, err := first.CNI(ctx, "add", args).Output()
@@ -205,7 +205,7 @@ func TestTheSamePodInManyWays(t *testing.T) {
 	if err := del(ctx, first); err != nil {
 		t.Error(err)
 	}
-	matrix(t, l, []*lab.Pod{second, elsewhere})
+	l.AwaitMatrix(t, []*lab.Pod{second, elsewhere})
 	if _, err := record(ctx, l, second); err != nil {
 		t.Error(err)
 	}
@@ -219,7 +219,7 @@ func TestTheSamePodInManyWays(t *testing.T) {
 	calls.Wait()
 	checkConsistent(t, l)
 	for _, p := range []*lab.Pod{second, elsewhere} {
-		l.Eventually(t, settle, "DEL succeeds", func() error { return del(ctx, p) })
+		l.Eventually(t, lab.Settle, "DEL succeeds", func() error { return del(ctx, p) })
 	}
-	l.Eventually(t, settle, "no record is left", func() error { return noRecords(ctx, l) })
+	l.Eventually(t, lab.Settle, "no record is left", func() error { return noRecords(ctx, l) })
 }

@@ -26,12 +26,10 @@ func traffic(t *testing.T, from, to *lab.Pod) (stop func(what string)) {
 }
 
 func TestThingsDeletedByHandComeBack(t *testing.T) {
-	l := lab.Start(t, lab.Options{})
+	l, pods := startWithPods(t, lab.Options{})
 	ctx := t.Context()
-	create(t, l, pool("pool", "10.211.0.0/16", nil))
-	pods := podsOnAll(t, l, "pod")
-	untouched := []*lab.Pod{startPod(t, l, 1, "default/a"), startPod(t, l, 2, "default/b")}
-	matrix(t, l, append(pods, untouched...))
+	untouched := []*lab.Pod{l.MustStartPod(t, 1, "default/a"), l.MustStartPod(t, 2, "default/b")}
+	l.AwaitMatrix(t, append(pods, untouched...))
 	n := l.Nodes[0]
 	own := mustRecord(t, l, pods[0])
 
@@ -69,7 +67,7 @@ func TestThingsDeletedByHandComeBack(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			stop := traffic(t, untouched[0], untouched[1])
 			c.do()
-			l.Eventually(t, settle, "the node mends it", func() error {
+			l.Eventually(t, lab.Settle, "the node mends it", func() error {
 				if out, err := n.Run(ctx, "nft", "list", "table", "inet", "causeway"); err != nil {
 					return fmt.Errorf("%w: %s", err, out)
 				}
@@ -81,15 +79,15 @@ func TestThingsDeletedByHandComeBack(t *testing.T) {
 
 	t.Run("default route", func(t *testing.T) {
 		stop := traffic(t, untouched[0], untouched[1])
-		near := startPod(t, l, 0, "default/near")
+		near := l.MustStartPod(t, 0, "default/near")
 		run("ip", "route", "del", "default")
 		if out, err := near.Run(ctx, "ip", "neigh", "flush", "dev", "eth0"); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		// Without a way to 169.254.1.1 the kernel answers no ARP for it.
-		l.Eventually(t, settle, "pods of the node reach each other", func() error { return lab.Ping(ctx, near, pods[0].V4()) })
+		l.Eventually(t, lab.Settle, "pods of the node reach each other", func() error { return lab.Ping(ctx, near, pods[0].V4()) })
 		run("sh", "-c", "ip route add default via "+n.V4.String()[:strings.LastIndex(n.V4.String(), ".")]+".1")
-		matrix(t, l, pods)
+		l.AwaitMatrix(t, pods)
 		stop("default route")
 	})
 	t.Run("WorkloadEndpoint", func(t *testing.T) {
@@ -97,7 +95,7 @@ func TestThingsDeletedByHandComeBack(t *testing.T) {
 		if err := l.Client.Delete(ctx, own); err != nil {
 			t.Fatal(err)
 		}
-		l.Eventually(t, settle, "the record is written again", func() error {
+		l.Eventually(t, lab.Settle, "the record is written again", func() error {
 			again, err := record(ctx, l, pods[0])
 			if err == nil && (again.UID == own.UID || again.Spec.Addresses[0] != own.Spec.Addresses[0]) {
 				return fmt.Errorf("it is %+v", again)
@@ -117,8 +115,8 @@ func TestThingsDeletedByHandComeBack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		after := podsOnAll(t, l, "after")
-		matrix(t, l, append(after, pods...))
+		after := l.PodsOnAll(t, "after")
+		l.AwaitMatrix(t, append(after, pods...))
 		stop("blocks deleted")
 		checkConsistent(t, l)
 	})
@@ -137,16 +135,13 @@ func TestThingsDeletedByHandComeBack(t *testing.T) {
 			}
 		}
 		checkConsistent(t, l)
-		matrix(t, l, pods)
+		l.AwaitMatrix(t, pods)
 	})
 }
 
 func TestAgentKilledAtAnyPoint(t *testing.T) {
-	l := lab.Start(t, lab.Options{})
+	l, before := startWithPods(t, lab.Options{})
 	ctx := t.Context()
-	create(t, l, pool("pool", "10.211.0.0/16", nil))
-	before := podsOnAll(t, l, "before")
-	matrix(t, l, before)
 	stop := traffic(t, before[0], before[2])
 	n := l.Nodes[0]
 	var mu sync.Mutex
@@ -162,7 +157,7 @@ func TestAgentKilledAtAnyPoint(t *testing.T) {
 					up[p.Key()] = p
 				} else if p != nil { // what a runtime does with a sandbox that failed
 					calls.Go(func() {
-						l.Eventually(t, settle, "DEL of a failed ADD succeeds", func() error { return l.StopPod(ctx, p) })
+						l.Eventually(t, lab.Settle, "DEL of a failed ADD succeeds", func() error { return l.StopPod(ctx, p) })
 					})
 				}
 			})
@@ -177,7 +172,7 @@ func TestAgentKilledAtAnyPoint(t *testing.T) {
 		calls.Wait()
 	}
 	stop("agent killed")
-	l.Eventually(t, settle, "the agent is ready", func() error { return n.Ready(ctx) })
+	l.Eventually(t, lab.Settle, "the agent is ready", func() error { return n.Ready(ctx) })
 	checkConsistent(t, l)
 	for _, p := range up {
 		if _, err := record(ctx, l, p); err != nil {
@@ -191,7 +186,7 @@ func TestAgentKilledAtAnyPoint(t *testing.T) {
 	var calls sync.WaitGroup
 	for _, p := range up {
 		calls.Go(func() {
-			l.Eventually(t, settle, "DEL succeeds", func() error { return l.StopPod(ctx, p) })
+			l.Eventually(t, lab.Settle, "DEL succeeds", func() error { return l.StopPod(ctx, p) })
 		})
 	}
 	for range 3 {
@@ -208,7 +203,7 @@ func TestAgentKilledAtAnyPoint(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	l.Eventually(t, settle, "no address is lost", func() error {
+	l.Eventually(t, lab.Settle, "no address is lost", func() error {
 		if err := noRecords(ctx, l); err != nil {
 			return err
 		}
@@ -221,11 +216,8 @@ func TestAgentKilledAtAnyPoint(t *testing.T) {
 }
 
 func TestAPIServerAway(t *testing.T) {
-	l := lab.Start(t, lab.Options{})
+	l, pods := startWithPods(t, lab.Options{})
 	ctx := t.Context()
-	create(t, l, pool("pool", "10.211.0.0/16", nil))
-	pods := podsOnAll(t, l, "pod")
-	matrix(t, l, pods)
 	stop := traffic(t, pods[0], pods[2])
 	for name, fault := range map[string]struct{ begin, end func() error }{
 		"killed": {func() error { l.Kill(); return nil }, func() error { return l.Restart(ctx) }},
@@ -240,7 +232,7 @@ func TestAPIServerAway(t *testing.T) {
 		if err := fault.end(); err != nil {
 			t.Fatal(err)
 		}
-		l.Eventually(t, settle, "pods start again", func() error {
+		l.Eventually(t, lab.Settle, "pods start again", func() error {
 			again, err := l.StartPod(ctx, l.Nodes[0], "default/again-"+name, lab.PodOptions{NoObject: true})
 			if err == nil {
 				return lab.Ping(ctx, pods[2], again.V4())
@@ -254,11 +246,8 @@ func TestAPIServerAway(t *testing.T) {
 }
 
 func TestNodeAddressChanges(t *testing.T) {
-	l := lab.Start(t, lab.Options{})
+	l, pods := startWithPods(t, lab.Options{})
 	ctx := t.Context()
-	create(t, l, pool("pool", "10.211.0.0/16", nil))
-	pods := podsOnAll(t, l, "pod")
-	matrix(t, l, pods)
 	stop := traffic(t, pods[1], pods[2])
 	n := l.Nodes[0]
 	bytes := n.V4.As4()
@@ -279,7 +268,7 @@ func TestNodeAddressChanges(t *testing.T) {
 	if err := l.Client.Status().Update(ctx, &node); err != nil {
 		t.Fatal(err)
 	}
-	l.Eventually(t, settle, "the blocks carry the new address", func() error {
+	l.Eventually(t, lab.Settle, "the blocks carry the new address", func() error {
 		var blocks v1alpha1.IPBlockList
 		if err := l.Client.List(ctx, &blocks); err != nil {
 			return err
@@ -291,16 +280,16 @@ func TestNodeAddressChanges(t *testing.T) {
 		}
 		return nil
 	})
-	matrix(t, l, pods)
+	l.AwaitMatrix(t, pods)
 	stop("another node's address changed")
 }
 
 func TestDeletedNodeGivesEverythingBack(t *testing.T) {
 	l := lab.Start(t, lab.Options{ControllerArgs: []string{"--agent-lease-duration=5s"}})
 	ctx := t.Context()
-	create(t, l, pool("pool", "10.211.0.0/16", nil))
-	pods := podsOnAll(t, l, "pod")
-	matrix(t, l, pods)
+	l.Create(t, pool("pool", "10.211.0.0/16", nil))
+	pods := l.PodsOnAll(t, "pod")
+	l.AwaitMatrix(t, pods)
 	gone := l.Nodes[2]
 	if err := gone.StopAgent(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -330,7 +319,7 @@ func TestDeletedNodeGivesEverythingBack(t *testing.T) {
 		}
 		return nil
 	})
-	matrix(t, l, pods[:2])
+	l.AwaitMatrix(t, pods[:2])
 }
 
 func TestLeaderKilledWhileHandingOutBlocks(t *testing.T) {
@@ -341,7 +330,7 @@ func TestLeaderKilledWhileHandingOutBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	create(t, l, pool("pool", "10.211.0.0/20", blockSize(29)))
+	l.Create(t, pool("pool", "10.211.0.0/20", blockSize(29)))
 	var calls sync.WaitGroup
 	var mu sync.Mutex
 	var pods []*lab.Pod
@@ -357,7 +346,7 @@ func TestLeaderKilledWhileHandingOutBlocks(t *testing.T) {
 			pods = append(pods, p)
 		})
 	}
-	l.Eventually(t, settle, "blocks are being handed out", func() error {
+	l.Eventually(t, lab.Settle, "blocks are being handed out", func() error {
 		var blocks v1alpha1.IPBlockList
 		if err := l.Client.List(ctx, &blocks); err != nil {
 			return err
@@ -378,6 +367,6 @@ func TestLeaderKilledWhileHandingOutBlocks(t *testing.T) {
 	calls.Wait()
 	checkConsistent(t, l)
 	if len(pods) > 3 {
-		matrix(t, l, []*lab.Pod{pods[0], pods[len(pods)/2], pods[len(pods)-1]})
+		l.AwaitMatrix(t, []*lab.Pod{pods[0], pods[len(pods)/2], pods[len(pods)-1]})
 	}
 }

@@ -17,11 +17,11 @@ import (
 func TestAPoolSaysWhatTheKernelLacks(t *testing.T) {
 	l := lab.Start(t, lab.Options{})
 	ctx := t.Context()
-	create(t, l, pool("good", "10.80.0.0/16", nil))
-	pods := podsOnAll(t, l, "good")
-	matrix(t, l, pods)
-	create(t, l, pool("tunnel", "10.81.0.0/16", func(s *v1alpha1.IPPoolSpec) { s.Encapsulation = v1alpha1.EncapsulationIPIP }))
-	l.Eventually(t, settle, "pool and node agree about what the kernel can do", func() error {
+	l.Create(t, pool("good", "10.80.0.0/16", nil))
+	pods := l.PodsOnAll(t, "good")
+	l.AwaitMatrix(t, pods)
+	l.Create(t, pool("tunnel", "10.81.0.0/16", func(s *v1alpha1.IPPoolSpec) { s.Encapsulation = v1alpha1.EncapsulationIPIP }))
+	l.Eventually(t, lab.Settle, "pool and node agree about what the kernel can do", func() error {
 		var node v1alpha1.NodeNetwork
 		if err := l.Object(ctx, l.Nodes[0].Name, &node); err != nil {
 			return err
@@ -42,5 +42,5 @@ func TestAPoolSaysWhatTheKernelLacks(t *testing.T) {
 		}
 		return nil
 	})
-	matrix(t, l, append(pods, startPod(t, l, 0, "default/after"), startPod(t, l, 2, "default/after-2")))
+	l.AwaitMatrix(t, append(pods, l.MustStartPod(t, 0, "default/after"), l.MustStartPod(t, 2, "default/after-2")))
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,9 +20,6 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 
-// settle is the limit for what should take a moment.
-const settle = 30 * time.Second
-
 func pool(name, cidr string, change func(*v1alpha1.IPPoolSpec)) *v1alpha1.IPPool {
 	p := &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.IPPoolSpec{CIDR: cidr, Encapsulation: v1alpha1.EncapsulationVXLANCrossSubnet}}
 	if change != nil {
@@ -32,39 +28,18 @@ func pool(name, cidr string, change func(*v1alpha1.IPPoolSpec)) *v1alpha1.IPPool
 	return p
 }
 
+// startWithPods starts a lab with a pool and a pod on every node, which reach each other.
+func startWithPods(t *testing.T, o lab.Options) (*lab.Lab, []*lab.Pod) {
+	t.Helper()
+	l := lab.Start(t, o)
+	l.Create(t, pool("pool", "10.211.0.0/16", nil))
+	pods := l.PodsOnAll(t, "pod")
+	l.AwaitMatrix(t, pods)
+	return l, pods
+}
+
 func blockSize(bits int32) func(*v1alpha1.IPPoolSpec) {
 	return func(s *v1alpha1.IPPoolSpec) { s.BlockSize = &bits }
-}
-
-func create(t *testing.T, l *lab.Lab, o client.Object) {
-	t.Helper()
-	if err := l.Client.Create(t.Context(), o); err != nil {
-		t.Fatalf("create %s: %v", o.GetName(), err)
-	}
-}
-
-func startPod(t *testing.T, l *lab.Lab, node int, key string) *lab.Pod {
-	t.Helper()
-	p, err := l.StartPod(t.Context(), l.Nodes[node], key, lab.PodOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// podsOnAll starts one pod on every node.
-func podsOnAll(t *testing.T, l *lab.Lab, prefix string) []*lab.Pod {
-	t.Helper()
-	var pods []*lab.Pod
-	for i := range l.Nodes {
-		pods = append(pods, startPod(t, l, i, fmt.Sprintf("default/%s-%d", prefix, i)))
-	}
-	return pods
-}
-
-func matrix(t *testing.T, l *lab.Lab, pods []*lab.Pod) {
-	t.Helper()
-	l.Eventually(t, settle, "every pod reaches every other", func() error { return lab.PingMatrix(t.Context(), pods) })
 }
 
 // consistent is nil when every address is held once, inside a block of its node.
@@ -101,7 +76,7 @@ func consistent(ctx context.Context, l *lab.Lab) error {
 
 func checkConsistent(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	l.Eventually(t, settle, "every address is held once, inside a block of its node", func() error { return consistent(t.Context(), l) })
+	l.Eventually(t, lab.Settle, "every address is held once, inside a block of its node", func() error { return consistent(t.Context(), l) })
 }
 
 // record returns the WorkloadEndpoint of a pod.

@@ -25,7 +25,7 @@ func TestPoolsFillOverlapAndEnd(t *testing.T) {
 		}
 	})
 	t.Run("full", func(t *testing.T) {
-		create(t, l, pool("small", "10.50.0.0/28", blockSize(30))) // four blocks of three addresses
+		l.Create(t, pool("small", "10.50.0.0/28", blockSize(30))) // four blocks of three addresses
 		var up []*lab.Pod
 		var full error
 		for i := 0; full == nil && i < 20; i++ {
@@ -43,8 +43,8 @@ func TestPoolsFillOverlapAndEnd(t *testing.T) {
 		if len(up) != 12 {
 			t.Errorf("%d pods got an address, want all 12 of the pool, blocks that idle nodes gave back included", len(up))
 		}
-		create(t, l, pool("more", "10.51.0.0/24", nil))
-		l.Eventually(t, settle, "another pool serves", func() error {
+		l.Create(t, pool("more", "10.51.0.0/24", nil))
+		l.Eventually(t, lab.Settle, "another pool serves", func() error {
 			p, err := l.StartPod(ctx, l.Nodes[0], "default/more", lab.PodOptions{NoObject: true})
 			if err != nil {
 				_ = del(ctx, p)
@@ -61,8 +61,8 @@ func TestPoolsFillOverlapAndEnd(t *testing.T) {
 		}
 	})
 	t.Run("overlapping", func(t *testing.T) {
-		create(t, l, pool("over", "10.51.0.0/16", nil))
-		l.Eventually(t, settle, "the younger pool says what it overlaps", func() error {
+		l.Create(t, pool("over", "10.51.0.0/16", nil))
+		l.Eventually(t, lab.Settle, "the younger pool says what it overlaps", func() error {
 			s, err := poolStatus(ctx, l, "over")
 			if err != nil {
 				return err
@@ -75,12 +75,12 @@ func TestPoolsFillOverlapAndEnd(t *testing.T) {
 		})
 	})
 	t.Run("terminating", func(t *testing.T) {
-		p := startPod(t, l, 1, "default/last")
+		p := l.MustStartPod(t, 1, "default/last")
 		name := mustRecord(t, l, p).Spec.Pools[0]
 		if err := l.Client.Delete(ctx, pool(name, "10.0.0.0/8", nil)); err != nil {
 			t.Fatal(err)
 		}
-		l.Eventually(t, settle, "the pool waits for its last address", func() error {
+		l.Eventually(t, lab.Settle, "the pool waits for its last address", func() error {
 			s, err := poolStatus(ctx, l, name)
 			if err == nil && !meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionTerminating) {
 				return fmt.Errorf("%+v", s)
@@ -93,7 +93,7 @@ func TestPoolsFillOverlapAndEnd(t *testing.T) {
 		if err := l.StopPod(ctx, p); err != nil {
 			t.Fatal(err)
 		}
-		l.Eventually(t, settle, "the pool is gone", func() error {
+		l.Eventually(t, lab.Settle, "the pool is gone", func() error {
 			if _, err := poolStatus(ctx, l, name); err == nil {
 				return fmt.Errorf("pool %s is there", name)
 			}
@@ -105,15 +105,15 @@ func TestPoolsFillOverlapAndEnd(t *testing.T) {
 func TestSelectorsAndAnnotations(t *testing.T) {
 	l := lab.Start(t, lab.Options{})
 	ctx := t.Context()
-	create(t, l, pool("all", "10.60.0.0/16", nil))
-	create(t, l, pool("first-node", "10.61.0.0/16", func(s *v1alpha1.IPPoolSpec) {
+	l.Create(t, pool("all", "10.60.0.0/16", nil))
+	l.Create(t, pool("first-node", "10.61.0.0/16", func(s *v1alpha1.IPPoolSpec) {
 		s.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/hostname": l.Nodes[0].Name}}
 	}))
-	create(t, l, pool("manual", "10.62.0.0/16", func(s *v1alpha1.IPPoolSpec) { s.AssignmentMode = v1alpha1.AssignmentManual }))
-	create(t, l, pool("team", "10.63.0.0/16", func(s *v1alpha1.IPPoolSpec) {
+	l.Create(t, pool("manual", "10.62.0.0/16", func(s *v1alpha1.IPPoolSpec) { s.AssignmentMode = v1alpha1.AssignmentManual }))
+	l.Create(t, pool("team", "10.63.0.0/16", func(s *v1alpha1.IPPoolSpec) {
 		s.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "team"}}
 	}))
-	l.Eventually(t, settle, "pools are ready", func() error {
+	l.Eventually(t, lab.Settle, "pools are ready", func() error {
 		for _, name := range []string{"all", "first-node", "manual", "team"} {
 			if s, err := poolStatus(ctx, l, name); err != nil || s.NodesReady != 3 {
 				return fmt.Errorf("pool %s: %w: %+v", name, err, s)
@@ -122,16 +122,16 @@ func TestSelectorsAndAnnotations(t *testing.T) {
 		return nil
 	})
 	poolOf := func(p *lab.Pod) string { return mustRecord(t, l, p).Spec.Pools[0] }
-	if got := poolOf(startPod(t, l, 2, "default/a")); got != "all" {
+	if got := poolOf(l.MustStartPod(t, 2, "default/a")); got != "all" {
 		t.Errorf("a pod of another node got pool %s", got)
 	}
-	if got := poolOf(startPod(t, l, 2, "team/a")); got != "team" {
+	if got := poolOf(l.MustStartPod(t, 2, "team/a")); got != "team" {
 		t.Errorf("a pod of the team got pool %s", got)
 	}
 	if out, err := l.Kubectl(ctx, "annotate", "namespace", "default", v1alpha1.AnnotationPools+"=manual"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	l.Eventually(t, settle, "the namespace's annotation counts", func() error {
+	l.Eventually(t, lab.Settle, "the namespace's annotation counts", func() error {
 		p, err := l.StartPod(ctx, l.Nodes[1], "default/manual", lab.PodOptions{NoObject: true})
 		if err != nil {
 			return err
@@ -150,7 +150,7 @@ func TestSelectorsAndAnnotations(t *testing.T) {
 func TestAStormOfPodsOnAnEmptyNode(t *testing.T) {
 	l := lab.Start(t, lab.Options{})
 	ctx := t.Context()
-	create(t, l, pool("pool", "10.70.0.0/16", blockSize(28)))
+	l.Create(t, pool("pool", "10.70.0.0/16", blockSize(28)))
 	var calls sync.WaitGroup
 	for i := range 100 {
 		calls.Go(func() {
@@ -161,7 +161,7 @@ func TestAStormOfPodsOnAnEmptyNode(t *testing.T) {
 	}
 	calls.Wait()
 	checkConsistent(t, l)
-	l.Eventually(t, settle, "the pool counts them", func() error {
+	l.Eventually(t, lab.Settle, "the pool counts them", func() error {
 		s, err := poolStatus(ctx, l, "pool")
 		if err == nil && (s.Allocated != 100 || s.Free != s.Capacity-100) {
 			return fmt.Errorf("%+v", s)

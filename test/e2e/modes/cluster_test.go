@@ -16,10 +16,7 @@ import (
 	"github.com/causeway-net/causeway/test/lab"
 )
 
-const (
-	poolName = "pool"
-	settle   = 30 * time.Second
-)
+const poolName = "pool"
 
 // cluster is a lab of three nodes, the first two on one subnet, with one pool and one block on each node.
 type cluster struct {
@@ -42,7 +39,7 @@ func start(t *testing.T, o lab.Options) *cluster {
 	if err := c.Client.Create(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
-	c.Eventually(t, settle, "every node has a block", func() error {
+	c.Eventually(t, lab.Settle, "every node has a block", func() error {
 		var list v1alpha1.IPBlockList
 		if err := c.Client.List(t.Context(), &list); err != nil {
 			return err
@@ -81,7 +78,7 @@ func (c *cluster) change(t *testing.T, to v1alpha1.Encapsulation, nat bool) time
 		t.Fatal(err)
 	}
 	generation := pool.Generation
-	c.Eventually(t, settle, "the pool is Ready with "+string(to), func() error {
+	c.Eventually(t, lab.Settle, "the pool is Ready with "+string(to), func() error {
 		if err := c.Object(t.Context(), poolName, &pool); err != nil {
 			return err
 		}
@@ -111,7 +108,7 @@ func (c *cluster) startPods(t *testing.T, prefix string) {
 		return p
 	}
 	c.a1, c.a2, c.b, c.c = start(0, "a1"), start(0, "a2"), start(1, "b"), start(2, "c")
-	c.Eventually(t, settle, "every pod reaches every other", func() error {
+	c.Eventually(t, lab.Settle, "every pod reaches every other", func() error {
 		return lab.PingMatrix(t.Context(), []*lab.Pod{c.a1, c.a2, c.b, c.c})
 	})
 }

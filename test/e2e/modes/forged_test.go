@@ -49,9 +49,9 @@ func (c *cluster) dropped(t *testing.T, w way, from lab.Place, victim *lab.Pod, 
 	}
 	send(from, forgedLength)
 	if reachesNode {
-		c.Eventually(t, settle, "the packet is at the node", func() error { return arrived(nic, forgedLength) })
+		c.Eventually(t, lab.Settle, "the packet is at the node", func() error { return arrived(nic, forgedLength) })
 	}
-	c.Eventually(t, settle, "a node's packet is at the pod", func() error {
+	c.Eventually(t, lab.Settle, "a node's packet is at the pod", func() error {
 		send(c.Nodes[2], genuineLength)
 		return arrived(pod, genuineLength)
 	})

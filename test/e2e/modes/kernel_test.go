@@ -13,7 +13,7 @@ import (
 // checkKernel compares what `ip` and `bridge` show on every node and in every pod with reference/kernel-state.md.
 func (c *cluster) checkKernel(t *testing.T, m mode) {
 	for _, n := range c.Nodes {
-		c.Eventually(t, settle, n.Name+" shows the mode", func() error { return c.nodeShows(t, n, m) })
+		c.Eventually(t, lab.Settle, n.Name+" shows the mode", func() error { return c.nodeShows(t, n, m) })
 	}
 	for _, p := range c.pods() {
 		if err := c.podShows(t, p, m); err != nil {

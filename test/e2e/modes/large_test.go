@@ -64,7 +64,7 @@ func (c *cluster) fullSegments(t *testing.T, m mode, to *lab.Pod) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Eventually(t, settle, "full-size segments leave the pod", func() error {
+	c.Eventually(t, lab.Settle, "full-size segments leave the pod", func() error {
 		packets, err := captured.Packets()
 		if err != nil {
 			return err

@@ -1,0 +1,46 @@
+package lab
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Settle is the limit for what should take a moment.
+const Settle = 30 * time.Second
+
+// Create creates an object.
+func (l *Lab) Create(t testing.TB, o client.Object) {
+	t.Helper()
+	if err := l.Client.Create(t.Context(), o); err != nil {
+		t.Fatalf("create %s: %v", o.GetName(), err)
+	}
+}
+
+// MustStartPod starts a pod on the node of that index; key is "namespace/name".
+func (l *Lab) MustStartPod(t testing.TB, node int, key string) *Pod {
+	t.Helper()
+	p, err := l.StartPod(t.Context(), l.Nodes[node], key, PodOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// PodsOnAll starts one pod on every node.
+func (l *Lab) PodsOnAll(t testing.TB, prefix string) []*Pod {
+	t.Helper()
+	var pods []*Pod
+	for i := range l.Nodes {
+		pods = append(pods, l.MustStartPod(t, i, fmt.Sprintf("default/%s-%d", prefix, i)))
+	}
+	return pods
+}
+
+// AwaitMatrix waits until every pod reaches every other one.
+func (l *Lab) AwaitMatrix(t testing.TB, pods []*Pod) {
+	t.Helper()
+	l.Eventually(t, Settle, "every pod reaches every other", func() error { return PingMatrix(t.Context(), pods) })
+}

@@ -20,6 +20,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
+	"github.com/causeway-net/causeway/node-agent/records"
 	"github.com/causeway-net/causeway/node-agent/report"
 )
 
@@ -54,6 +55,8 @@ type Agent struct {
 	facts     *poolFacts
 	wirer     *veth.Wirer
 	server    *cniserver.Server
+	queue     *records.Queue
+	records   *records.Keeper
 	network   *report.Network
 	claim     *report.Claim
 	bgpState  *report.BGPState
@@ -65,12 +68,9 @@ type Agent struct {
 	bgpReads  *bgp.CachedObjects
 	workers   sync.WaitGroup
 
-	ledger     chan struct{} // wakes keepLedger
-	rewrites   chan string   // interfaces whose record vanished
-	strangers  sync.Map      // interface to a record that the book does not know
-	unrecorded []string      // interfaces found at start without a record
-	synced     atomic.Bool
-	nodeGone   atomic.Bool
+	ledger   chan struct{} // wakes keepLedger
+	synced   atomic.Bool
+	nodeGone atomic.Bool
 }
 
 // New prepares an agent. Nothing runs yet.
@@ -85,7 +85,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		options: o, log: o.Log, api: api, wirer: wirer, metrics: newMetrics(),
-		ledger: make(chan struct{}, 1), rewrites: make(chan string, 1024),
+		ledger: make(chan struct{}, 1),
 	}
 	a.view = cluster.NewView(o.Node, a.noteChange)
 	a.facts = &poolFacts{namespaces: a.namespaceFacts}
@@ -93,10 +93,7 @@ func New(o Options) (*Agent, error) {
 	a.network, a.claim, a.bgpState = report.NewNetwork(settings), report.NewClaim(settings), report.NewBGPState(settings)
 	a.events, a.lease = report.NewEvents(settings, a.network), report.NewLease(settings, func() error { return nil })
 	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: o.Reserve, Linger: o.Linger, DemandChanged: a.wakeLedger})
-	a.server = cniserver.New(cniserver.Options{
-		Node: o.Node, Book: a.book, Records: records{client: api.Client, rest: api.REST}, Wiring: wirer, Pools: a.facts, Health: a,
-		Log: o.Log, Observe: a.metrics.observeCall,
-	})
+	a.newEndpoints()
 	if a.dataplane, err = newDataplane(a); err != nil {
 		return nil, err
 	}
@@ -150,7 +147,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	a.settlePools()
-	if err := a.recall(ctx); err != nil {
+	if err := a.records.Recall(ctx); err != nil {
 		return err
 	}
 	a.settleLedger()
@@ -168,7 +165,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.server.SetSynced()
 	a.log.Info("Ready", "node", a.options.Node, "endpoints", len(a.book.Endpoints()))
 	work("keep the ledger", func(ctx context.Context) error { a.keepLedger(ctx); return nil })
-	work("keep the records", func(ctx context.Context) error { a.keepRecords(ctx); return nil })
+	work("write the records", func(ctx context.Context) error { a.queue.Run(ctx); return nil })
+	work("keep the records", func(ctx context.Context) error { a.records.Run(ctx); return nil })
 	work("report", func(ctx context.Context) error {
 		a.network.Run(ctx)
 		return nil
@@ -179,9 +177,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	work("keep the BGP sessions", a.bgp.Run)
 	work("send events", func(ctx context.Context) error { a.events.Run(ctx); return nil })
 	a.wakeLedger()
-	for _, key := range a.unrecorded {
-		a.rewrites <- key
-	}
 	<-ctx.Done()
 	a.workers.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
@@ -220,8 +215,8 @@ func (a *Agent) watch(ctx context.Context) error {
 	if err := a.view.Follow(ctx, a.api, own); err != nil {
 		return err
 	}
-	records := cluster.Handler[*v1alpha1.WorkloadEndpoint]{Set: a.recordSeen, Drop: a.recordLost}
-	if _, err := cluster.Watch(ctx, a.api, &v1alpha1.WorkloadEndpoint{}, records); err != nil {
+	stored := cluster.Handler[*v1alpha1.WorkloadEndpoint]{Set: a.records.Seen, Drop: a.records.Lost}
+	if _, err := cluster.Watch(ctx, a.api, &v1alpha1.WorkloadEndpoint{}, stored); err != nil {
 		return err
 	}
 	return a.bgpReads.Watch(ctx, a.bgp)

@@ -23,7 +23,6 @@ const (
 	// apiSettle and kernelSettle let changes gather before a turn of the loop.
 	apiSettle    = 5 * time.Millisecond
 	kernelSettle = 100 * time.Millisecond
-	inspectEvery = time.Second
 	failureRetry = time.Second
 	// A whole turn, with its counts and refusals, follows new pods and changed learned routes after a quiet moment, but in
 	// time: what they need is in the kernel already.
@@ -65,8 +64,6 @@ func (d *dataplane) run(ctx context.Context) error {
 	events, pods := d.applier.Watch(ctx)
 	resync := time.NewTicker(d.agent.options.Resync)
 	defer resync.Stop()
-	inspect := time.NewTimer(0)
-	defer inspect.Stop()
 	var retry, whole <-chan time.Time
 	var owed time.Time // since when a whole turn is owed
 	owe := func() {
@@ -96,12 +93,8 @@ func (d *dataplane) run(ctx context.Context) error {
 				return nil
 			}
 			settle = kernelSettle
-			inspect.Reset(inspectEvery)
+			d.agent.records.LinksChanged()
 		case <-resync.C:
-			inspect.Reset(0)
-		case <-inspect.C:
-			d.agent.inspectEndpoints(ctx)
-			continue
 		}
 		if !sleep(ctx, settle) {
 			return nil
@@ -217,7 +210,7 @@ func (d *dataplane) gather(actual *linux.Actual) ([]cluster.Pool, routeplan.Inpu
 		Node: d.agent.options.Node, Capabilities: d.capabilities,
 		VXLAN: routeplan.VXLAN{VNI: uint32(d.agent.options.VXLANVNI), Port: uint16(d.agent.options.VXLANPort)},
 		Pools: poolsForPlan(pools), Blocks: d.agent.view.Blocks(), NodeAddresses: d.agent.view.NodeAddresses(), Tunnels: actual.Tunnels(),
-		Endpoints: endpointsForPlan(d.agent.book.Endpoints()),
+		Endpoints: endpointsForPlan(d.agent.book.Endpoints(), links),
 	}
 	place.Fill(&in)
 	if at := [2]netip.Addr{place.V4.Address, place.V6.Address}; at != d.at {

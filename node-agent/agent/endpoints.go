@@ -2,140 +2,127 @@ package agent
 
 import (
 	"context"
-	"os"
+	"fmt"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
+	"github.com/causeway-net/causeway/node-agent/records"
 )
 
-// youngEndpoint is an endpoint that a cache or a list may not show yet.
-const youngEndpoint = 10 * time.Second
-
-// recordLost is told of every WorkloadEndpoint of this node that was deleted. If its pod is still there the record is
-// written again.
-func (a *Agent) recordLost(record *v1alpha1.WorkloadEndpoint) {
-	e, known := a.book.Get(record.Spec.Interface)
-	if !known || e.State != addressbook.Ready || cniserver.RecordName(e) != record.Name || e.Namespace != record.Namespace {
-		return
-	}
-	select {
-	case a.rewrites <- e.Interface:
-	default: // the slow resync will find it
-	}
-}
-
-// recordSeen enters records that somebody else wrote in this node's name: their addresses are not given out.
-func (a *Agent) recordSeen(record *v1alpha1.WorkloadEndpoint) {
-	if _, known := a.book.Get(record.Spec.Interface); !known && record.Spec.Interface != "" && record.DeletionTimestamp == nil {
-		a.strangers.Store(record.Spec.Interface, record.DeepCopy())
-	}
-}
-
-// keepRecords writes lost records again, one after the other, until the context ends.
-func (a *Agent) keepRecords(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case key := <-a.rewrites:
-			if err := a.server.Rewrite(ctx, key); err != nil {
-				a.log.V(1).Info("Can't write a record again yet", "interface", key, "reason", err.Error())
-				continue
-			}
-			a.log.Info("Wrote a record again that was deleted while its pod runs", "interface", key)
-		}
-	}
-}
-
-// inspectEndpoints compares book, records and links: it mends links, writes missing records, and lets go of endpoints whose
-// pod is gone for good. It is the slow part of the loop, and its reads come from the cache but for pods in doubt.
-func (a *Agent) inspectEndpoints(ctx context.Context) {
-	links, err := a.wirer.List()
-	if err != nil {
-		a.log.Error(err, "Can't list the pods' links")
-		return
-	}
-	linked := make(map[string]bool, len(links))
-	for _, l := range links {
-		linked[l.HostInterface] = l.Complete
-	}
-	var list v1alpha1.WorkloadEndpointList
-	if err := a.api.Cache.List(ctx, &list); err != nil {
-		a.log.Error(err, "Can't list WorkloadEndpoints in the cache")
-		return
-	}
-	recorded := make(map[string]*v1alpha1.WorkloadEndpoint, len(list.Items))
-	for i := range list.Items {
-		recorded[list.Items[i].Spec.Interface] = &list.Items[i]
-	}
-	a.adoptStrangers(recorded)
-	for _, e := range a.book.Endpoints() {
-		if e.State != addressbook.Ready || ctx.Err() != nil {
-			continue
-		}
-		if !linked[e.Interface] {
-			a.mendOrRelease(ctx, e)
-		} else if recorded[e.Interface] == nil && time.Since(e.Since) > youngEndpoint {
-			if err := a.server.Rewrite(ctx, e.Interface); err != nil {
-				a.log.V(1).Info("Can't write a record again yet", "interface", e.Interface, "reason", err.Error())
-			}
-		}
-	}
-}
-
-func (a *Agent) adoptStrangers(recorded map[string]*v1alpha1.WorkloadEndpoint) {
-	a.strangers.Range(func(key, value any) bool {
-		a.strangers.Delete(key)
-		if recorded[key.(string)] != nil {
-			a.book.Adopt(cniserver.Endpoint(value.(*v1alpha1.WorkloadEndpoint)))
-		}
-		return true
+// newEndpoints makes what serves the container runtime and keeps the pods' records.
+func (a *Agent) newEndpoints() {
+	api := records.NewAPI(a.api.Client, a.api.REST, a.options.Node)
+	a.queue = records.NewQueue(records.QueueOptions{
+		API: api, Node: a.options.Node, Log: a.log, Refused: a.noteRefusedRecords,
+		Gone: func(hostInterface string) { a.server.RecordGone(hostInterface) },
+	})
+	a.server = cniserver.New(cniserver.Options{
+		Node: a.options.Node, Book: a.book, Records: a.queue, Wiring: a.wirer, Pools: a.facts, Health: a, Log: a.log, Observe: a.metrics.observeCall,
+	})
+	a.records = records.NewKeeper(records.Options{
+		Node: a.options.Node, API: api, Stored: a.storedRecords, Past: a.past, PodGone: a.podGone, PoolsOf: a.facts.poolsOf, Pending: a.queue.Pending,
+		Book: a.book, Links: a.wirer, Pods: a.server, Every: a.options.Resync, Log: a.log, Report: a.noteUnbelievedRecord,
 	})
 }
 
-// mendOrRelease deals with an endpoint that has a record but no whole link.
-func (a *Agent) mendOrRelease(ctx context.Context, e addressbook.Endpoint) {
-	if e.NetworkNamespace != "" {
-		if _, err := os.Stat(e.NetworkNamespace); err == nil {
-			if err := a.server.Mend(ctx, e.Interface); err != nil {
-				a.log.Error(err, "Can't mend a pod's link", "pod", e.Namespace+"/"+e.Pod, "interface", e.Interface)
-			} else {
-				a.log.Info("Mended a pod's link", "pod", e.Namespace+"/"+e.Pod, "interface", e.Interface)
-			}
-			return
-		}
+// storedRecords returns the node's records as the cache has them.
+func (a *Agent) storedRecords() ([]*v1alpha1.WorkloadEndpoint, error) {
+	var list v1alpha1.WorkloadEndpointList
+	if err := a.api.Cache.List(context.Background(), &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
 	}
-	if time.Since(e.Since) < youngEndpoint || !a.podGone(ctx, e) {
-		return
+	out := make([]*v1alpha1.WorkloadEndpoint, 0, len(list.Items))
+	for i := range list.Items {
+		out = append(out, &list.Items[i])
 	}
-	if err := a.server.Release(ctx, e); err != nil {
-		a.log.V(1).Info("Can't release the address of a pod that is gone yet", "pod", e.Namespace+"/"+e.Pod, "reason", err.Error())
-		return
-	}
-	a.log.Info("Released the addresses of a pod that is gone", "pod", e.Namespace+"/"+e.Pod, "addresses", e.Addresses)
+	return out, nil
 }
 
-// podGone reports whether nothing can come back for an endpoint that has no link: its pod is deleted or another one, or
-// a newer sandbox of the pod has taken its place.
-func (a *Agent) podGone(ctx context.Context, e addressbook.Endpoint) bool {
-	for _, other := range a.book.Endpoints() {
-		if other.Interface != e.Interface && other.Namespace == e.Namespace && other.Pod == e.Pod && other.PodUID == e.PodUID &&
-			other.ContainerInterface == e.ContainerInterface && other.State == addressbook.Ready && other.Since.After(e.Since) {
-			return true
+// past reads from the API server which blocks an earlier run had.
+func (a *Agent) past(ctx context.Context) (records.Past, error) {
+	var claim v1alpha1.BlockClaim
+	if err := a.api.Client.Get(ctx, client.ObjectKey{Name: a.options.Node}, &claim); client.IgnoreNotFound(err) != nil {
+		return records.Past{}, fmt.Errorf("get BlockClaim %s: %w", a.options.Node, err)
+	}
+	var past records.Past
+	for _, b := range a.view.OwnBlocks() {
+		past.Held = append(past.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool})
+	}
+	for _, p := range claim.Spec.Pools {
+		for _, text := range p.Held {
+			if cidr, err := netip.ParsePrefix(text); err == nil {
+				past.Held = append(past.Held, addressbook.Block{CIDR: cidr.Masked(), Pool: p.Pool})
+			}
+		}
+		for _, text := range p.Released {
+			if cidr, err := netip.ParsePrefix(text); err == nil {
+				past.Released = append(past.Released, cidr.Masked())
+			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeWithin)
-	defer cancel()
+	return past, nil
+}
+
+// podGone asks the API server whether an endpoint's pod is deleted, another one, or on another node.
+func (a *Agent) podGone(ctx context.Context, e addressbook.Endpoint) (bool, error) {
 	var pod corev1.Pod
 	err := a.api.Client.Get(ctx, client.ObjectKey{Namespace: e.Namespace, Name: e.Pod}, &pod)
 	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("get pod %s/%s: %w", e.Namespace, e.Pod, err)
+	}
+	return e.PodUID != "" && string(pod.UID) != e.PodUID || pod.Spec.NodeName != a.options.Node, nil
+}
+
+// noteRefusedRecords says in condition, metric and event which pods the API server lets the node write no record for.
+func (a *Agent) noteRefusedRecords(refused []records.Refusal) {
+	unrecorded := 0
+	for _, r := range refused {
+		if !r.Removal {
+			unrecorded++
+		}
+	}
+	a.metrics.unrecorded.Set(float64(unrecorded))
+	if len(refused) == 0 {
+		a.network.SetCondition(v1alpha1.ConditionEndpointsRecorded, metav1.ConditionTrue, "AllRecorded", "Every pod's WorkloadEndpoint can be written.")
+		return
+	}
+	first := refused[0]
+	what := "written for"
+	if first.Removal {
+		what = "removed for the deleted"
+	}
+	message := fmt.Sprintf("The API server refuses %d WorkloadEndpoints of this node; the pods run all the same. The first can't be %s pod %s/%s: %v. Change what refuses it (a quota, an admission rule); the node tries again by itself.",
+		len(refused), what, first.Endpoint.Namespace, first.Endpoint.Pod, first.Reason)
+	a.network.SetCondition(v1alpha1.ConditionEndpointsRecorded, metav1.ConditionFalse, "Refused", message[:min(len(message), 1024)])
+	a.events.Event(corev1.EventTypeWarning, "EndpointNotRecorded", message[:min(len(message), 1024)])
+}
+
+// noteUnbelievedRecord tells people of a record in this node's name that this agent can't have written.
+func (a *Agent) noteUnbelievedRecord(record *v1alpha1.WorkloadEndpoint, reason error) {
+	name := record.Namespace + "/" + record.Name
+	a.log.Info("Ignores a WorkloadEndpoint of this node that its agent can't have written", "name", name, "reason", reason.Error())
+	a.events.Event(corev1.EventTypeWarning, "EndpointNotBelieved",
+		fmt.Sprintf("The node ignores WorkloadEndpoint %s: %v. If no agent is being replaced, somebody else has written it; delete it.", name, reason))
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
 		return true
 	}
-	return err == nil && (e.PodUID != "" && string(pod.UID) != e.PodUID || pod.Spec.NodeName != a.options.Node)
 }

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"github.com/vishvananda/netlink"
+
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
@@ -15,11 +17,17 @@ func poolsForPlan(pools []cluster.Pool) []routeplan.Pool {
 	return out
 }
 
-// endpointsForPlan returns the pods' interfaces. Those that are being made or taken away are left as they are found.
-func endpointsForPlan(endpoints []addressbook.Endpoint) []routeplan.Endpoint {
+// endpointsForPlan returns the pods' interfaces. Those that are being made or taken away are left as they are found, and so
+// are those that the kernel did not show: their pod is gone, or the link is about to be mended.
+func endpointsForPlan(endpoints []addressbook.Endpoint, links []netlink.Link) []routeplan.Endpoint {
+	there := make(map[string]bool, len(links))
+	for _, l := range links {
+		there[l.Attrs().Name] = true
+	}
 	out := make([]routeplan.Endpoint, 0, len(endpoints))
 	for _, e := range endpoints {
-		out = append(out, routeplan.Endpoint{Interface: e.Interface, Addresses: e.Addresses, Pools: e.Pools, Ready: e.State == addressbook.Ready})
+		ready := e.State == addressbook.Ready && there[e.Interface]
+		out = append(out, routeplan.Endpoint{Interface: e.Interface, Addresses: e.Addresses, Pools: e.Pools, Ready: ready})
 	}
 	return out
 }

@@ -26,6 +26,8 @@ type metrics struct {
 	bgpUp     *prometheus.GaugeVec
 	bgpCounts *prometheus.GaugeVec
 	writes    *prometheus.CounterVec
+	// unrecorded counts pods without a WorkloadEndpoint because the API server refuses it.
+	unrecorded prometheus.Gauge
 }
 
 func newMetrics() *metrics {
@@ -58,7 +60,10 @@ func newMetrics() *metrics {
 	m.writes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "causeway_report_writes_total", Help: "Writes of this node's NodeNetwork, BlockClaim and BGPNodeState, by outcome: written, conflict, refused, unreachable.",
 	}, []string{"kind", "outcome"})
-	m.registry.MustRegister(m.writes, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	m.unrecorded = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "causeway_endpoints_unrecorded", Help: "Pods of this node whose WorkloadEndpoint the API server refuses to take. They run, but their addresses are not in the API.",
+	})
+	m.registry.MustRegister(m.writes, m.unrecorded, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.calls, m.addresses, m.applies, m.failures, m.routes, m.bgpUp, m.bgpCounts)
 	return m
 }

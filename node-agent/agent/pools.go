@@ -151,6 +151,15 @@ func (f *poolFacts) poolOf(a netip.Addr) string {
 	return ""
 }
 
+// poolsOf returns the names of the pools that an endpoint's addresses are from.
+func (f *poolFacts) poolsOf(e addressbook.Endpoint) []string {
+	out := make([]string, 0, len(e.Addresses))
+	for _, a := range e.Addresses {
+		out = append(out, f.poolOf(a))
+	}
+	return out
+}
+
 // MTU implements cniserver.Pools.
 func (f *poolFacts) MTU(pools []string) int {
 	f.mu.RLock()

@@ -1,7 +1,6 @@
 package cniserver
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,6 +64,9 @@ func parse(r protocol.Request) (*call, *protocol.Error) {
 	if v := c.config.CNIVersion; v != "" && !slices.Contains(version.All.SupportedVersions(), v) {
 		return nil, cniError(protocol.CodeInvalidConfig, "cniVersion %q is not supported; use one of %v.", v, version.All.SupportedVersions())
 	}
+	if err := utils.ValidateNetworkName(c.config.Name); c.config.Name != "" && err != nil {
+		return nil, cniError(protocol.CodeInvalidConfig, "The network's name %q is not usable: %s.", c.config.Name, err.Msg)
+	}
 	if r.Command == "GC" || r.Command == "STATUS" {
 		return c, nil
 	}
@@ -115,16 +117,11 @@ func (c *call) pools() []string {
 }
 
 // endpoint returns what the address book is to enter.
-func (c *call) endpoint() (addressbook.Endpoint, error) {
-	mac := make(net.HardwareAddr, 6)
-	if _, err := rand.Read(mac); err != nil {
-		return addressbook.Endpoint{}, fmt.Errorf("make a hardware address: %w", err)
-	}
-	mac[0] = mac[0]&^0x01 | 0x02 // unicast, locally administered
+func (c *call) endpoint() addressbook.Endpoint {
 	return addressbook.Endpoint{
 		Interface: c.key, Namespace: c.namespace, Pod: c.pod, PodUID: c.podUID, ContainerID: c.ContainerID,
-		ContainerInterface: c.Interface, Network: c.config.Name, NetworkNamespace: c.NetworkNamespace, MAC: mac.String(),
-	}, nil
+		ContainerInterface: c.Interface, Network: c.config.Name, NetworkNamespace: c.NetworkNamespace, MAC: names.PodMAC(c.ContainerID, c.Interface).String(),
+	}
 }
 
 // Spec returns what the kernel is to show of an endpoint.
@@ -136,7 +133,10 @@ func Spec(e addressbook.Endpoint, mtu int) (veth.Spec, error) {
 	return veth.Spec{
 		HostInterface: e.Interface, ContainerInterface: e.ContainerInterface, NetworkNamespace: e.NetworkNamespace,
 		MAC: mac, MTU: mtu, Addresses: e.Addresses,
-		Alias: veth.Alias{Namespace: e.Namespace, Pod: e.Pod, ContainerID: e.ContainerID, ContainerInterface: e.ContainerInterface, Network: e.Network},
+		Alias: veth.Alias{
+			Namespace: e.Namespace, Pod: e.Pod, PodUID: e.PodUID, ContainerID: e.ContainerID, ContainerInterface: e.ContainerInterface,
+			Network: e.Network, NetworkNamespace: e.NetworkNamespace,
+		},
 	}, nil
 }
 
@@ -158,6 +158,7 @@ func objectName(text string) string {
 func (s *Server) asError(c *call, err error) *protocol.Error {
 	var full *addressbook.FullError
 	var wait *addressbook.WaitError
+	var asked *addressbook.AddressError
 	switch {
 	case errors.As(err, &full):
 		var parts []string
@@ -169,8 +170,10 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 		return cniError(protocol.CodeTryAgainLater, "The controller has not given this node a block of pool %s in time; see `kubectl describe ippool %s` and whether causeway-controller runs.", wait.Pool, wait.Pool)
 	case errors.Is(err, addressbook.ErrNoPool):
 		return cniError(protocol.CodeNoPool, "No IPPool may serve pod %s/%s on this node: none is usable (kubectl get ippools) and matches the node and the namespace.", c.namespace, c.pod)
-	case errors.Is(err, ErrAPIUnavailable):
+	case errors.Is(err, errNotRecorded):
 		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
+	case errors.As(err, &asked):
+		return cniError(protocol.CodeInvalidConfig, "%s; see runtimeConfig.ips of the network configuration.", sentence(err))
 	case errors.Is(err, veth.ErrNoNamespace):
 		return cniError(protocol.CodeNoNamespace, "CNI_NETNS is not usable: %v.", err)
 	case errors.Is(err, veth.ErrInterfaceTaken):

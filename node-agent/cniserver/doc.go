@@ -1,34 +1,37 @@
-// Package cniserver answers the CNI plugin on a unix socket. It turns a CNI verb into a reservation in the address book,
-// a link in the kernel and a record in the API, and undoes all of it when one fails. Which pools may serve a pod, how a
-// link is made and how a record is written are told to it by the interfaces below.
+// Package cniserver answers the CNI plugin on a unix socket. It turns a CNI verb into a reservation in the address book and
+// a link in the kernel, undoes both when one fails, and has the record written or removed without waiting for it. Which
+// pools may serve a pod, how a link is made and how a record is written are told to it by the interfaces below.
 package cniserver
 
 import (
 	"context"
-	"errors"
 
-	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
 
-// Records keeps the WorkloadEndpoints. Each call is one write to the API.
+// Records keeps the WorkloadEndpoints. Nothing but Await waits for the API server.
 type Records interface {
-	// Create writes a record; where one of that name exists with another content it is replaced.
-	Create(ctx context.Context, record *v1alpha1.WorkloadEndpoint) error
-	// Delete removes a record; one that does not exist is no error.
-	Delete(ctx context.Context, namespace, name string) error
+	// Write has the record of a new endpoint written.
+	Write(e addressbook.Endpoint)
+	// Rewrite has the record of an endpoint written that the API may have had before.
+	Rewrite(e addressbook.Endpoint)
+	// Remove has the record of an endpoint removed. Server.RecordGone is called when there is none, perhaps at once.
+	Remove(e addressbook.Endpoint)
+	// Pending reports whether an endpoint's record is still to be written or removed.
+	Pending(hostInterface string) bool
+	// Await waits until nothing is pending for an endpoint, or returns why the API server refuses it.
+	Await(ctx context.Context, hostInterface string) error
 }
-
-// ErrAPIUnavailable is wrapped by errors of Records after which it is not known whether the write took place.
-var ErrAPIUnavailable = errors.New("the Kubernetes API server can't be reached")
 
 // Wiring changes the kernel.
 type Wiring interface {
 	Wire(s veth.Spec) error
 	Check(s veth.Spec) error
-	MarkForReaping(hostInterface string) (bool, error)
-	Exists(hostInterface string) (bool, error)
-	Reap() error
+	// MarkDeleted notes on a link that its DEL has been answered. It reports whether the link is there.
+	MarkDeleted(hostInterface string) (bool, error)
+	// Reap deletes links and returns those that are not there any more.
+	Reap(hostInterfaces []string) (gone []string, err error)
 }
 
 // Pools says which pools may serve a pod.

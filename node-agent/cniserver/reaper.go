@@ -2,51 +2,70 @@ package cniserver
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 
+	"github.com/causeway-net/causeway/internal/failpoint"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 )
-
-// job is an endpoint whose link waits to be deleted. record is true where its record may still have to go as well.
-type job struct {
-	endpoint addressbook.Endpoint
-	record   bool
-}
 
 const (
 	// The kernel waits once for all links that are deleted together, and other calls' changes wait with it. So links
 	// gather until no DEL has come for reapQuiet, for reapWithin at most, or until a pod waits for an address.
-	reapQuiet    = 30 * time.Millisecond
-	reapWithin   = 500 * time.Millisecond
-	retryDelay   = time.Second
-	recordWithin = 10 * time.Second
+	reapQuiet  = 30 * time.Millisecond
+	reapWithin = 150 * time.Millisecond
+	retryDelay = time.Second
 )
 
-// reaper deletes marked links together, and gives an address back to the book once neither link nor record is left.
+// reaper deletes links of endpoints that have no record any more, together, and then gives their addresses back to the
+// book. Until the record is gone the marked link stays: it is what the node knows of the DEL if the agent ends.
 type reaper struct {
-	book    *addressbook.Book
-	wiring  Wiring
-	records Records
-	log     logr.Logger
+	book   *addressbook.Book
+	wiring Wiring
+	log    logr.Logger
+	wake   chan struct{}
+
+	passing sync.Mutex // held while links are deleted
 
 	mu   sync.Mutex
-	jobs map[string]job
-	wake chan struct{}
+	jobs map[string]bool // by host interface: true when the record is gone
 }
 
-func newReaper(book *addressbook.Book, wiring Wiring, records Records, log logr.Logger) *reaper {
-	return &reaper{book: book, wiring: wiring, records: records, log: log, jobs: map[string]job{}, wake: make(chan struct{}, 1)}
+func newReaper(book *addressbook.Book, wiring Wiring, log logr.Logger) *reaper {
+	return &reaper{book: book, wiring: wiring, log: log, jobs: map[string]bool{}, wake: make(chan struct{}, 1)}
 }
 
-func (r *reaper) add(j job) {
+// add notes a link that is to be deleted once its record is gone.
+func (r *reaper) add(hostInterface string, recordGone bool) {
 	r.mu.Lock()
-	r.jobs[j.endpoint.Interface] = j
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	r.jobs[hostInterface] = recordGone
+	if recordGone {
+		r.poke()
+	}
+}
+
+func (r *reaper) recordGone(hostInterface string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.jobs[hostInterface]; known {
+		r.jobs[hostInterface] = true
+		r.poke()
+	}
+}
+
+// cancel forgets a link. When it returns, the link is either deleted or stays.
+func (r *reaper) cancel(hostInterface string) {
+	r.passing.Lock()
+	defer r.passing.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.jobs, hostInterface)
+}
+
+func (r *reaper) poke() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -67,7 +86,7 @@ func (r *reaper) run(ctx context.Context) {
 			return
 		}
 		retry = nil
-		if !r.pass(ctx) {
+		if !r.pass() {
 			retry = time.After(retryDelay)
 		}
 	}
@@ -90,45 +109,32 @@ func (r *reaper) gather(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// pass tries every job once and reports whether all are done.
-func (r *reaper) pass(ctx context.Context) bool {
+// pass deletes the links whose records are gone, and reports whether all of them went.
+func (r *reaper) pass() bool {
+	r.passing.Lock()
+	defer r.passing.Unlock()
+	var ready []string
 	r.mu.Lock()
-	jobs := slices.Collect(maps.Values(r.jobs))
-	r.mu.Unlock()
-	for _, j := range jobs {
-		if _, err := r.wiring.MarkForReaping(j.endpoint.Interface); err != nil {
-			r.log.Error(err, "Can't mark a link for deletion; will try again", "link", j.endpoint.Interface)
+	for key, recordGone := range r.jobs {
+		if recordGone {
+			ready = append(ready, key)
 		}
 	}
-	if err := r.wiring.Reap(); err != nil {
+	r.mu.Unlock()
+	if len(ready) == 0 {
+		return true
+	}
+	failpoint.At("reap: begin")
+	gone, err := r.wiring.Reap(ready)
+	if err != nil {
 		r.log.Error(err, "Can't delete links; will try again")
 	}
-	done := true
-	for _, j := range jobs {
-		if !r.finish(ctx, j) {
-			done = false
-			continue
-		}
+	failpoint.At("reap: links gone")
+	for _, key := range gone {
 		r.mu.Lock()
-		if r.jobs[j.endpoint.Interface].record == j.record {
-			delete(r.jobs, j.endpoint.Interface)
-		}
+		delete(r.jobs, key)
 		r.mu.Unlock()
+		r.book.Free(key)
 	}
-	return done
-}
-
-func (r *reaper) finish(ctx context.Context, j job) bool {
-	if there, err := r.wiring.Exists(j.endpoint.Interface); err != nil || there {
-		return false
-	}
-	if j.record {
-		within, cancel := context.WithTimeout(ctx, recordWithin)
-		defer cancel()
-		if err := r.records.Delete(within, j.endpoint.Namespace, RecordName(j.endpoint)); err != nil {
-			return false
-		}
-	}
-	r.book.Free(j.endpoint.Interface)
-	return true
+	return len(gone) == len(ready)
 }

@@ -59,7 +59,7 @@ type Server struct {
 func New(o Options) *Server {
 	return &Server{
 		node: o.Node, book: o.Book, records: o.Records, wiring: o.Wiring, pools: o.Pools, health: o.Health, log: o.Log,
-		observe: o.Observe, reaper: newReaper(o.Book, o.Wiring, o.Records, o.Log), synced: make(chan struct{}),
+		observe: o.Observe, reaper: newReaper(o.Book, o.Wiring, o.Log), synced: make(chan struct{}),
 	}
 }
 
@@ -103,20 +103,21 @@ func (s *Server) Release(ctx context.Context, e addressbook.Endpoint) error {
 		return err
 	}
 	defer release()
-	if bad := s.remove(ctx, now, true); bad != nil {
+	if bad := s.remove(now, true); bad != nil {
 		return errors.New(bad.Message)
 	}
 	return nil
 }
 
-// Rewrite writes the record of an endpoint again, unless its pod is going.
+// Rewrite has the record of an endpoint written again, unless its pod is going.
 func (s *Server) Rewrite(ctx context.Context, hostInterface string) error {
 	e, release, err := s.holdReady(ctx, hostInterface)
 	if release == nil {
 		return err
 	}
 	defer release()
-	return s.records.Create(ctx, Record(e, s.node))
+	s.records.Rewrite(e)
+	return nil
 }
 
 // Mend makes the link of an endpoint again where it is missing or incomplete, unless its pod is going.
@@ -133,9 +134,19 @@ func (s *Server) Mend(ctx context.Context, hostInterface string) error {
 	return s.wiring.Wire(spec)
 }
 
-// Reap hands a leftover link to the reaper.
-func (s *Server) Reap(e addressbook.Endpoint, record bool) {
-	s.reaper.add(job{endpoint: e, record: record})
+// Reap removes what is left of an endpoint whose state is Releasing. recorded says that it may have a record.
+func (s *Server) Reap(e addressbook.Endpoint, recorded bool) {
+	s.reaper.add(e.Interface, !recorded)
+	if recorded {
+		s.records.Remove(e)
+	}
+}
+
+// RecordGone tells that the API has no record of an endpoint that is being removed.
+func (s *Server) RecordGone(hostInterface string) {
+	if !s.records.Pending(hostInterface) { // a newer request has taken the place of the one that has ended
+		s.reaper.recordGone(hostInterface)
+	}
 }
 
 // Listen opens the socket for root only, replacing a dead agent's.

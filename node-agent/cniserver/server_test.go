@@ -15,21 +15,24 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
 
-// world stands for the API and the kernel, so that every failure can be had at will. The real ones are tested end to end.
+// world stands for records and kernel, so that every failure can be had at will. The real ones are tested together in
+// node-agent/records, and end to end.
 type world struct {
+	server   *Server
 	mu       sync.Mutex
-	records  map[string]*v1alpha1.WorkloadEndpoint
+	records  map[string]addressbook.Endpoint
+	pending  map[string]bool
 	links    map[string]bool
 	marked   map[string]bool
 	writes   int
-	failAPI  error
+	away     bool // the API server: records stay as they are
+	refused  error
 	failWire error
 	slow     map[string]chan struct{} // host interface whose wiring waits
 	reaping  func()                   // called while links are deleted
@@ -37,29 +40,59 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{records: map[string]*v1alpha1.WorkloadEndpoint{}, links: map[string]bool{}, marked: map[string]bool{}, slow: map[string]chan struct{}{}}
+	return &world{records: map[string]addressbook.Endpoint{}, pending: map[string]bool{}, links: map[string]bool{}, marked: map[string]bool{}, slow: map[string]chan struct{}{}}
 }
 
-func (w *world) Create(_ context.Context, r *v1alpha1.WorkloadEndpoint) error {
+func (w *world) Write(e addressbook.Endpoint) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writes++
-	if w.failAPI != nil {
-		return w.failAPI
+	if w.pending[e.Interface] = w.away; !w.away {
+		w.records[e.Interface] = e
 	}
-	w.records[r.Namespace+"/"+r.Name] = r
-	return nil
 }
 
-func (w *world) Delete(_ context.Context, namespace, name string) error {
+func (w *world) Rewrite(e addressbook.Endpoint) { w.Write(e) }
+
+func (w *world) Remove(e addressbook.Endpoint) {
+	w.mu.Lock()
+	_, recorded := w.records[e.Interface]
+	if recorded {
+		w.writes++
+	}
+	if w.pending[e.Interface] = w.away && recorded; w.away && recorded {
+		w.mu.Unlock()
+		return
+	}
+	delete(w.records, e.Interface)
+	w.mu.Unlock()
+	w.server.RecordGone(e.Interface)
+}
+
+// back lets the removals through that waited for the API server.
+func (w *world) back() {
+	w.mu.Lock()
+	w.away = false
+	waiting := w.pending
+	w.pending = map[string]bool{}
+	w.mu.Unlock()
+	for key := range waiting {
+		delete(w.records, key)
+		w.server.RecordGone(key)
+	}
+}
+
+func (w *world) Pending(key string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.writes++
-	if w.failAPI != nil {
-		return w.failAPI
+	return w.pending[key]
+}
+
+func (w *world) Await(context.Context, string) error {
+	if w.away {
+		return errors.New("the API server does not answer")
 	}
-	delete(w.records, namespace+"/"+name)
-	return nil
+	return w.refused
 }
 
 func (w *world) Wire(s veth.Spec) error {
@@ -75,12 +108,13 @@ func (w *world) Wire(s veth.Spec) error {
 		return w.failWire
 	}
 	w.links[s.HostInterface] = true
+	delete(w.marked, s.HostInterface)
 	return nil
 }
 
 func (w *world) Check(veth.Spec) error { return nil }
 
-func (w *world) MarkForReaping(name string) (bool, error) {
+func (w *world) MarkDeleted(name string) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.links[name] {
@@ -89,23 +123,17 @@ func (w *world) MarkForReaping(name string) (bool, error) {
 	return w.links[name], nil
 }
 
-func (w *world) Exists(name string) (bool, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.links[name], nil
-}
-
-func (w *world) Reap() error {
+func (w *world) Reap(hostInterfaces []string) ([]string, error) {
 	if w.reaping != nil {
 		w.reaping()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for name := range w.marked {
+	for _, name := range hostInterfaces {
 		delete(w.links, name)
 		delete(w.marked, name)
 	}
-	return nil
+	return hostInterfaces, nil
 }
 
 func (w *world) Candidates(string, []string) ([][]string, error) { return [][]string{{"p"}}, nil }
@@ -119,6 +147,7 @@ func newTestServer(t *testing.T, w *world) *Server {
 	book.SetPools([]addressbook.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.0.0.0/16"), Usable: true, BlockCapacity: 63}})
 	book.SetBlocks([]addressbook.Block{{CIDR: netip.MustParsePrefix("10.0.0.0/26"), Pool: "p"}})
 	s := New(Options{Node: "n", Book: book, Records: w, Wiring: w, Pools: w, Health: w, Log: logr.Discard(), Observe: func(string, uint, time.Duration) {}})
+	w.server = s
 	s.SetSynced()
 	return s
 }
@@ -142,7 +171,7 @@ func (s *Server) must(t *testing.T, r protocol.Request) protocol.Response {
 
 func (s *Server) reapAll(t *testing.T) {
 	t.Helper()
-	for !s.reaper.pass(t.Context()) {
+	for !s.reaper.pass() {
 	}
 }
 
@@ -186,21 +215,71 @@ func TestTwoContainersOfOnePodLiveApart(t *testing.T) {
 	}
 }
 
-func TestAnAddressRestsUntilItsLinkIsGone(t *testing.T) {
+func TestAnAddressRestsUntilLinkAndRecordAreGone(t *testing.T) {
 	w := newWorld()
 	s := newTestServer(t, w)
+	key := names.HostInterface("a", "eth0")
 	s.must(t, request("ADD", "a"))
+	w.away = true
 	s.must(t, request("DEL", "a"))
-	if e, known := s.book.Get(names.HostInterface("a", "eth0")); !known || e.State != addressbook.Releasing {
-		t.Fatalf("the book forgot the address while the link is there: %+v, %t", e, known)
+	s.reapAll(t)
+	if e, known := s.book.Get(key); !known || e.State != addressbook.Releasing || !w.links[key] || !w.marked[key] {
+		t.Fatalf("with a record in the API the book says %+v (%t), link %t, marked %t", e, known, w.links[key], w.marked[key])
 	}
-	impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if response := s.Handle(impatient, request("ADD", "a")); response.Error == nil || response.Error.Code != protocol.CodeTryAgainLater {
-		t.Fatalf("ADD during DEL: %+v", response)
+	w.back()
+	if _, known := s.book.Get(key); !known {
+		t.Fatal("the book forgot the address while the link is there")
 	}
 	s.reapAll(t)
-	s.must(t, request("ADD", "a"))
+	if _, known := s.book.Get(key); known || w.links[key] {
+		t.Fatal("neither link nor record is there, but the address is not free")
+	}
+}
+
+// The runtime may repeat the ADD of a container whose DEL is not over; nobody waits for the API server.
+func TestAddDuringDelKeepsTheAddress(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	key := names.HostInterface("a", "eth0")
+	first := s.must(t, request("ADD", "a"))
+	w.away = true
+	s.must(t, request("DEL", "a"))
+	second := s.must(t, request("ADD", "a"))
+	w.back()
+	s.reapAll(t)
+	if e, _ := s.book.Get(key); string(first.Result) != string(second.Result) || e.State != addressbook.Ready || !w.links[key] || w.marked[key] {
+		t.Fatalf("the book says %+v, link %t, marked %t\n%s\n%s", e, w.links[key], w.marked[key], first.Result, second.Result)
+	}
+	other := request("ADD", "a")
+	other.Config = json.RawMessage(`{"cniVersion":"1.1.0","name":"causeway","type":"causeway","runtimeConfig":{"ips":["10.0.0.40"]}}`)
+	s.must(t, request("DEL", "a"))
+	impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if response := s.Handle(impatient, other); response.Error == nil {
+		t.Fatalf("an ADD that asks for another address got %s while the DEL is under way", response.Result)
+	}
+	s.reapAll(t)
+	if response := s.must(t, other); !strings.Contains(string(response.Result), "10.0.0.40") {
+		t.Errorf("got %s", response.Result)
+	}
+}
+
+// A pod whose name does not fit into the link's alias has its record before its ADD is answered.
+func TestAPodWithALongNameWaitsForItsRecord(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	r := request("ADD", "a")
+	r.Args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + strings.Repeat("x", 240)
+	w.away = true
+	if response := s.Handle(t.Context(), r); response.Error == nil || response.Error.Code != protocol.CodeTryAgainLater {
+		t.Fatalf("got %+v", response)
+	}
+	s.reapAll(t)
+	if len(w.links)+len(s.book.Endpoints()) != 0 {
+		t.Errorf("left: %v, %v", w.links, s.book.Endpoints())
+	}
+	w.back()
+	s.must(t, r)
 }
 
 func TestLinksGoTogetherAndNobodyWaitsForARetry(t *testing.T) {
@@ -246,8 +325,8 @@ func TestAStreamOfDELsIsReapedInTime(t *testing.T) {
 			s.must(t, request("DEL", id))
 			time.Sleep(reapQuiet / 3)
 		}
-		if passes != 2 {
-			t.Errorf("%d passes in 1.1 s, want 2", passes)
+		if want := int(1100 * time.Millisecond / reapWithin); passes != want {
+			t.Errorf("%d passes in 1.1 s, want %d", passes, want)
 		}
 		cancel()
 	})
@@ -277,53 +356,26 @@ func TestCallsWaitForAnAgentThatStarts(t *testing.T) {
 
 func TestFailedAddLeavesNothing(t *testing.T) {
 	for name, tc := range map[string]struct {
-		api, wire error
-		code      uint
+		wire error
+		code uint
 	}{
-		"API away":      {api: fmt.Errorf("%w: refused", ErrAPIUnavailable), code: protocol.CodeTryAgainLater},
-		"API says no":   {api: errors.New("namespaces \"default\" not found"), code: protocol.CodeInternal},
-		"no namespace":  {wire: veth.ErrNoNamespace, code: protocol.CodeNoNamespace},
-		"name is taken": {wire: veth.ErrInterfaceTaken, code: protocol.CodeInterfaceTaken},
+		"no namespace":  {veth.ErrNoNamespace, protocol.CodeNoNamespace},
+		"name is taken": {veth.ErrInterfaceTaken, protocol.CodeInterfaceTaken},
+		"kernel":        {errors.New("no memory"), protocol.CodeInternal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
-			w.failAPI, w.failWire = tc.api, tc.wire
+			w.failWire = tc.wire
 			s := newTestServer(t, w)
 			response := s.Handle(t.Context(), request("ADD", "a"))
 			if response.Error == nil || response.Error.Code != tc.code || !strings.HasSuffix(response.Error.Message, ".") {
 				t.Fatalf("got %+v, want code %d and a sentence", response.Error, tc.code)
 			}
-			if s.reaper.pass(t.Context()) && tc.api != nil {
-				t.Error("the address is free although the record may exist")
-			}
-			w.mu.Lock()
-			w.failAPI, w.failWire = nil, nil
-			w.mu.Unlock()
 			s.reapAll(t)
-			if len(w.links)+len(w.records)+len(s.book.Endpoints()) != 0 {
-				t.Errorf("left: %v, %v, %v", w.links, w.records, s.book.Endpoints())
+			if len(w.links)+len(w.records)+len(s.book.Endpoints())+w.writes != 0 {
+				t.Errorf("left: %v, %v, %v, %d writes", w.links, w.records, s.book.Endpoints(), w.writes)
 			}
 		})
-	}
-}
-
-func TestFailedDelKeepsTheAddress(t *testing.T) {
-	w := newWorld()
-	s := newTestServer(t, w)
-	s.must(t, request("ADD", "a"))
-	w.failAPI = fmt.Errorf("%w: refused", ErrAPIUnavailable)
-	response := s.Handle(t.Context(), request("DEL", "a"))
-	if response.Error == nil || response.Error.Code != protocol.CodeTryAgainLater {
-		t.Fatalf("got %+v", response)
-	}
-	if e, known := s.book.Get(names.HostInterface("a", "eth0")); !known || e.State != addressbook.Ready {
-		t.Fatalf("the endpoint is %+v, %t", e, known)
-	}
-	w.failAPI = nil
-	s.must(t, request("DEL", "a"))
-	s.reapAll(t)
-	if len(s.book.Endpoints()) != 0 {
-		t.Fatal("the address is lost")
 	}
 }
 
@@ -412,6 +464,10 @@ func TestBadInputIsRefusedWithASentence(t *testing.T) {
 		"address not an IP": {func(r *protocol.Request) {
 			r.Config = json.RawMessage(`{"cniVersion":"1.1.0","name":"x","runtimeConfig":{"ips":["ten"]}}`)
 		}, protocol.CodeInternal},
+		"address of no pool": {func(r *protocol.Request) {
+			r.Config = json.RawMessage(`{"cniVersion":"1.1.0","name":"x","runtimeConfig":{"ips":["192.0.2.1"]}}`)
+		}, protocol.CodeInvalidConfig},
+		"network's name": {func(r *protocol.Request) { r.Config = json.RawMessage(`{"cniVersion":"1.1.0","name":"a b"}`) }, protocol.CodeInvalidConfig},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newTestServer(t, newWorld())

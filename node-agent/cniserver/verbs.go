@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
+	"github.com/causeway-net/causeway/internal/failpoint"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
@@ -30,26 +32,55 @@ func (s *Server) add(ctx context.Context, c *call) (json.RawMessage, *protocol.E
 	}
 	defer release()
 	e, known := s.book.Get(c.key)
-	if known && e.State == addressbook.Releasing {
-		if err := s.book.WaitGone(ctx, c.key); err != nil {
-			return nil, cniError(protocol.CodeTryAgainLater, "The interface's last DEL is still under way; try again later.")
-		}
-		known = false
-	}
-	if known {
+	if known && e.State == addressbook.Ready {
 		return s.repeat(c, e)
 	}
-	e, err := s.reserve(ctx, c)
-	if err != nil {
-		return nil, s.asError(c, err)
+	failpoint.At("add: begin")
+	var err error
+	if known {
+		if e, known, err = s.revive(ctx, c, e); err != nil {
+			return nil, cniError(protocol.CodeTryAgainLater, "The interface's last DEL is still under way; try again later.")
+		}
 	}
+	if !known {
+		if e, err = s.reserve(ctx, c); err != nil {
+			return nil, s.asError(c, err)
+		}
+	}
+	failpoint.At("add: reserved")
 	if err := s.establish(ctx, e); err != nil {
-		s.book.SetState(c.key, addressbook.Releasing)
-		s.reaper.add(job{endpoint: e, record: true})
+		s.discard(e)
 		return nil, s.asError(c, err)
 	}
-	s.book.SetState(c.key, addressbook.Ready)
+	failpoint.At("add: established")
 	return s.result(c, e)
+}
+
+// revive takes back an endpoint whose last DEL is under way: it keeps its addresses, so that the ADD need not wait until
+// the old record is gone. Where the addresses would not do it waits for the end of the DEL, and reports false.
+func (s *Server) revive(ctx context.Context, c *call, e addressbook.Endpoint) (addressbook.Endpoint, bool, error) {
+	if s.serves(c, e) {
+		s.reaper.cancel(e.Interface)
+		if again, ok := s.book.Revive(c.endpoint()); ok {
+			return again, true, nil
+		}
+	}
+	return addressbook.Endpoint{}, false, s.book.WaitGone(ctx, e.Interface)
+}
+
+// serves reports whether a new ADD could have been given the addresses of an endpoint.
+func (s *Server) serves(c *call, e addressbook.Endpoint) bool {
+	candidates, err := s.pools.Candidates(c.namespace, c.pools())
+	exact, bad := c.exact()
+	if err != nil || bad != nil || len(candidates) != len(e.Pools) {
+		return false
+	}
+	for i, list := range candidates {
+		if !slices.Contains(list, e.Pools[i]) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(exact, func(a netip.Addr) bool { return !slices.Contains(e.Addresses, a) })
 }
 
 // available is nil when the agent can serve pods, perhaps after a wait for its start.
@@ -94,27 +125,42 @@ func (s *Server) reserve(ctx context.Context, c *call) (addressbook.Endpoint, er
 	if bad != nil {
 		return addressbook.Endpoint{}, errors.New(bad.Message)
 	}
-	e, err := c.endpoint()
-	if err != nil {
-		return addressbook.Endpoint{}, err
-	}
-	return s.book.Reserve(ctx, addressbook.Request{Endpoint: e, Candidates: candidates, Exact: exact})
+	return s.book.Reserve(ctx, addressbook.Request{Endpoint: c.endpoint(), Candidates: candidates, Exact: exact})
 }
 
-// establish writes the record and makes the link at the same time. The record takes longer, so it does not wait for
-// another thread to wake up.
+// establish makes the link, and has the record written. The link carries all that the record says, but for a pod whose name
+// is too long for that: such an ADD waits until its record is there.
 func (s *Server) establish(ctx context.Context, e addressbook.Endpoint) error {
 	spec, err := Spec(e, s.pools.MTU(e.Pools))
 	if err != nil {
 		return err
 	}
-	wired := make(chan error, 1)
-	go func() { wired <- s.wiring.Wire(spec) }()
-	recorded := s.records.Create(ctx, Record(e, s.node))
-	if err := <-wired; err != nil {
-		return errors.Join(fmt.Errorf("wire pod %s/%s: %w", e.Namespace, e.Pod, err), recorded)
+	if err := s.wiring.Wire(spec); err != nil {
+		return fmt.Errorf("wire pod %s/%s: %w", e.Namespace, e.Pod, err)
 	}
-	return recorded
+	failpoint.At("add: wired")
+	s.book.SetState(e.Interface, addressbook.Ready)
+	s.records.Write(e)
+	if spec.Alias.Fits() {
+		return nil
+	}
+	if err := s.records.Await(ctx, e.Interface); err != nil {
+		return fmt.Errorf("%w: %w", errNotRecorded, err)
+	}
+	return nil
+}
+
+// errNotRecorded says that a pod's name is too long for its link, and its record could not be written in time.
+var errNotRecorded = errors.New("the names of pod and namespace are too long to be kept on the node, and the WorkloadEndpoint could not be written")
+
+// discard undoes an ADD that has failed.
+func (s *Server) discard(e addressbook.Endpoint) {
+	s.book.SetState(e.Interface, addressbook.Releasing)
+	if _, err := s.wiring.MarkDeleted(e.Interface); err != nil {
+		s.log.Error(err, "Can't mark the link of a failed ADD; it is deleted all the same", "link", e.Interface)
+	}
+	s.reaper.add(e.Interface, false)
+	s.records.Remove(e)
 }
 
 func (s *Server) del(ctx context.Context, c *call) *protocol.Error {
@@ -130,45 +176,31 @@ func (s *Server) del(ctx context.Context, c *call) *protocol.Error {
 	if !known {
 		e = addressbook.Endpoint{Interface: c.key}
 	}
-	return s.remove(ctx, e, known)
+	return s.remove(e, known)
 }
 
-// remove takes an endpoint away: from now on its address is settled, and its link waits for the reaper. The mark on the
-// link, which outlives the agent, and the record's end come at the same time: until both have, the DEL is not over.
-func (s *Server) remove(ctx context.Context, e addressbook.Endpoint, known bool) *protocol.Error {
-	if !known {
-		marked, err := s.wiring.MarkForReaping(e.Interface)
-		if err != nil {
-			return cniError(protocol.CodeInternal, "%s.", sentence(err))
-		}
-		if marked {
-			s.reaper.add(job{endpoint: e})
-		}
-		return nil
+// remove takes an endpoint away: its link is marked, and the mark outlives the agent; the record goes in the background.
+// The address is free when both are gone.
+func (s *Server) remove(e addressbook.Endpoint, known bool) *protocol.Error {
+	if known && e.State == addressbook.Releasing {
+		return nil // it is on its way
 	}
-	if e.State == addressbook.Releasing {
-		return nil // the reaper has it
-	}
+	failpoint.At("del: begin")
 	// The state comes first: a record that vanishes while its endpoint is Ready is written again.
 	s.book.SetState(e.Interface, addressbook.Releasing)
-	marked := make(chan error, 1)
-	go func() {
-		_, err := s.wiring.MarkForReaping(e.Interface)
-		marked <- err
-	}()
-	deleted := s.records.Delete(ctx, e.Namespace, RecordName(e))
-	unmarked := <-marked
-	if deleted != nil {
+	marked, err := s.wiring.MarkDeleted(e.Interface)
+	if err != nil {
 		s.book.SetState(e.Interface, addressbook.Ready)
-		if errors.Is(deleted, ErrAPIUnavailable) {
-			return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(deleted))
-		}
-		return cniError(protocol.CodeInternal, "%s.", sentence(deleted))
+		return cniError(protocol.CodeInternal, "%s.", sentence(err))
 	}
-	s.reaper.add(job{endpoint: e})
-	if unmarked != nil {
-		return cniError(protocol.CodeInternal, "%s.", sentence(unmarked))
+	failpoint.At("del: marked")
+	if known || marked {
+		s.reaper.add(e.Interface, !known)
 	}
+	if known {
+		s.records.Remove(e)
+	}
+	failpoint.At("del: end")
 	return nil
 }
 
@@ -253,11 +285,14 @@ func (s *Server) gc(ctx context.Context, c *call) *protocol.Error {
 		if valid[e.Interface] || e.State != addressbook.Ready || e.Network != c.config.Name {
 			continue
 		}
-		release, err := s.locks.acquire(ctx, e.Interface)
+		now, release, err := s.holdReady(ctx, e.Interface)
 		if err != nil {
 			return cniError(protocol.CodeTryAgainLater, "The time for GC has run out; try again later.")
 		}
-		if bad := s.remove(ctx, e, true); bad != nil {
+		if release == nil {
+			continue // its own DEL has come
+		}
+		if bad := s.remove(now, true); bad != nil {
 			failed, code = append(failed, bad.Message), bad.Code
 		}
 		release()

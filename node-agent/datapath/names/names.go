@@ -18,7 +18,11 @@ const (
 
 	// HostInterfacePrefix begins the names of the host ends of pods' links.
 	HostInterfacePrefix = "cw"
-	// ReapGroup is the link group of host ends that wait to be deleted.
+	// MakingGroup is the link group of host ends that are being made. One that an agent's end has left there is not whole.
+	MakingGroup = 0x6375
+	// DeletedGroup is the link group of host ends whose DEL has been answered and whose WorkloadEndpoint may still be there.
+	DeletedGroup = 0x6376
+	// ReapGroup is the link group of host ends that are being deleted together.
 	ReapGroup = 0x6377
 
 	// VXLANDevice is the VXLAN link.
@@ -63,6 +67,15 @@ func IsHostInterface(name string) bool {
 // HostInterface returns the name of the host end of a pod's link.
 func HostInterface(containerID, containerInterface string) string {
 	return HostInterfacePrefix + EndpointHash(containerID, containerInterface)
+}
+
+// PodMAC returns the hardware address of a pod's interface: locally administered, unicast, made from what the interface is
+// named after, so that it can be told again from the link's alias.
+func PodMAC(containerID, containerInterface string) net.HardwareAddr {
+	sum := sha256.Sum256([]byte("pod\x00" + containerID + "\x00" + containerInterface))
+	mac := net.HardwareAddr(sum[:6])
+	mac[0] = mac[0]&^0x01 | 0x02
+	return mac
 }
 
 // VTEPMAC returns the hardware address of a node's VXLAN device: locally administered, unicast, made from the node's name.

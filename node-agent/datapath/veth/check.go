@@ -1,7 +1,6 @@
 package veth
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,18 +8,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
-
-// Exists reports whether the host end is there.
-func (w *Wirer) Exists(hostInterface string) (bool, error) {
-	_, err := w.host.LinkByName(hostInterface)
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("find link %s: %w", hostInterface, err)
-	}
-	return true, nil
-}
 
 // Check returns an error that names the first difference between the kernel and the spec (CNI spec, CHECK).
 func (w *Wirer) Check(s Spec) error {
@@ -40,7 +27,7 @@ func (w *Wirer) Check(s Spec) error {
 			return fmt.Errorf("the node has no route to %s through %s", a, s.HostInterface)
 		}
 	}
-	ns, pod, err := openPod(s.NetworkNamespace)
+	ns, pod, err := w.openPod(s.NetworkNamespace)
 	if err != nil {
 		return err
 	}
@@ -94,7 +81,7 @@ func (w *Wirer) ShrinkMTU(hostInterface, containerInterface, networkNamespace st
 	if err != nil {
 		return fmt.Errorf("find link %s: %w", hostInterface, err)
 	}
-	ns, pod, err := openPod(networkNamespace)
+	ns, pod, err := w.openPod(networkNamespace)
 	if err != nil {
 		return err
 	}

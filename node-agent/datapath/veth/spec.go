@@ -2,10 +2,11 @@ package veth
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"strings"
+
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
 // Spec is all that the kernel must know of one pod interface.
@@ -34,27 +35,69 @@ var (
 	ErrInterfaceTaken = errors.New("interface name is taken")
 )
 
-// Alias is what the host end says about its pod (IFLA_IFALIAS, at most 255 bytes), for people and for restarts.
+// Alias is what the host end says about its pod (IFLA_IFALIAS), for people and for restarts: with the addresses that are
+// routed to the link it is enough to write the pod's WorkloadEndpoint again.
 type Alias struct {
-	Namespace, Pod, ContainerID, ContainerInterface, Network string
+	Namespace, Pod, ContainerInterface, ContainerID, Network, PodUID, NetworkNamespace string
 }
 
-const maxAlias = 255
+const (
+	// maxAlias is the most that the kernel keeps (IFALIASZ, less the final zero byte).
+	maxAlias = 255
+	// namespaceFolder is where runtimes keep network namespaces. It is left out of the alias, which has little room.
+	namespaceFolder = "/var/run/netns/"
+	// empty stands for an empty field.
+	empty = "-"
+)
 
-// String returns the alias as the kernel keeps it. What does not fit is cut off at the end.
+// String returns the alias as the kernel keeps it: "<namespace>/<pod> <interface> <container> <network> <pod UID> <network
+// namespace>". What does not fit is cut off at the end; Fits says whether that happened.
 func (a Alias) String() string {
-	s := fmt.Sprintf("%s/%s %s %s %s", a.Namespace, a.Pod, a.ContainerInterface, a.ContainerID, a.Network)
+	s := a.text()
 	return s[:min(len(s), maxAlias)]
+}
+
+func (a Alias) text() string {
+	path := a.NetworkNamespace
+	if short, ok := strings.CutPrefix(path, namespaceFolder); ok && short != "" && short != empty && !strings.Contains(short, "/") {
+		path = short
+	}
+	fields := []string{a.Namespace + "/" + a.Pod, a.ContainerInterface, a.ContainerID, a.Network, a.PodUID, path}
+	for i, field := range fields {
+		if field == "" {
+			fields[i] = empty
+		}
+	}
+	return strings.Join(fields, " ")
+}
+
+// Fits reports whether the kernel can keep the whole alias, so that ParseAlias gives all of it back.
+func (a Alias) Fits() bool {
+	again, ok := ParseAlias(a.text())
+	return ok && again == a && len(a.text()) <= maxAlias
 }
 
 // ParseAlias reverses String as far as that is possible. It reports whether s is an alias of ours.
 func ParseAlias(s string) (Alias, bool) {
-	name, rest, ok := strings.Cut(s, " ")
-	namespace, pod, slash := strings.Cut(name, "/")
-	if !ok || !slash || namespace == "" || pod == "" {
+	fields := strings.SplitN(s, " ", 6)
+	namespace, pod, slash := strings.Cut(fields[0], "/")
+	if len(fields) < 2 || !slash || namespace == "" || pod == "" || fields[1] == "" || fields[1] == empty {
 		return Alias{}, false
 	}
-	containerInterface, rest, _ := strings.Cut(rest, " ")
-	containerID, network, _ := strings.Cut(rest, " ")
-	return Alias{Namespace: namespace, Pod: pod, ContainerInterface: containerInterface, ContainerID: containerID, Network: network}, containerInterface != ""
+	field := func(i int) string {
+		if i >= len(fields) || fields[i] == empty {
+			return ""
+		}
+		return fields[i]
+	}
+	a := Alias{Namespace: namespace, Pod: pod, ContainerInterface: field(1), ContainerID: field(2), Network: field(3), PodUID: field(4), NetworkNamespace: field(5)}
+	if a.NetworkNamespace != "" && !strings.Contains(a.NetworkNamespace, "/") {
+		a.NetworkNamespace = namespaceFolder + a.NetworkNamespace
+	}
+	return a, true
+}
+
+// Names reports whether the alias belongs to a host end of this name.
+func (a Alias) Names(hostInterface string) bool {
+	return names.HostInterface(a.ContainerID, a.ContainerInterface) == hostInterface
 }

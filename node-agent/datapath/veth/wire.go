@@ -7,223 +7,320 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/names"
+	"github.com/causeway-net/causeway/internal/failpoint"
 )
 
 // Wirer works in the network namespace that it was opened in.
 type Wirer struct {
-	host *netlink.Handle
+	host  *netlink.Handle
+	own   netns.NsHandle
+	conns chan *conn // idle sockets of the host side
 }
+
+// idleConns is how many sockets are kept open for calls at once.
+const idleConns = 8
 
 // NewWirer opens the host side.
 func NewWirer() (*Wirer, error) {
+	own, err := netns.Get()
+	if err != nil {
+		return nil, fmt.Errorf("find the node's network namespace: %w", err)
+	}
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
+		own.Close() //nolint:errcheck // the first error counts
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	return &Wirer{host: h}, nil
+	return &Wirer{host: h, own: own, conns: make(chan *conn, idleConns)}, nil
 }
 
 // Close ends the use of the host side.
-func (w *Wirer) Close() { w.host.Close() }
-
-// Wire makes the link as the spec says. What is there already and right stays; a half-made link of an earlier try is
-// made anew. On an error nothing of it is left.
-func (w *Wirer) Wire(s Spec) error {
-	ns, pod, err := openPod(s.NetworkNamespace)
-	if err != nil {
-		return err
-	}
-	defer ns.Close() //nolint:errcheck // nothing to lose on a read-only descriptor
-	defer pod.Close()
-
-	host, err := w.pair(s, ns, pod)
-	if err != nil {
-		return err
-	}
-	if err := w.finish(s, host, pod); err != nil {
-		if undo := w.host.LinkDel(host); undo != nil {
-			return errors.Join(err, fmt.Errorf("undo: delete link %s: %w", s.HostInterface, undo))
+func (w *Wirer) Close() {
+	w.host.Close()
+	for {
+		select {
+		case c := <-w.conns:
+			c.close()
+			continue
+		default:
 		}
+		break
+	}
+	w.own.Close() //nolint:errcheck // read-only descriptor
+}
+
+// onHost lends a socket of the host side to f. One that failed is not used again: an answer may still be on its way.
+func (w *Wirer) onHost(f func(*conn) error) error {
+	var c *conn
+	select {
+	case c = <-w.conns:
+	default:
+		var err error
+		if c, err = w.dialIn(w.own); err != nil {
+			return err
+		}
+	}
+	if err := f(c); err != nil {
+		c.close()
 		return err
+	}
+	select {
+	case w.conns <- c:
+	default:
+		c.close()
 	}
 	return nil
 }
 
-// pair returns the host end, made with its peer inside the pod from the start: moving a link between namespaces waits
-// for RCU grace periods.
-func (w *Wirer) pair(s Spec, ns netns.NsHandle, pod *netlink.Handle) (netlink.Link, error) {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.HardwareAddr = s.HostInterface, s.MTU, names.HostMAC
-	veth := &netlink.Veth{
-		LinkAttrs: attrs, PeerName: s.ContainerInterface, PeerHardwareAddr: s.MAC, PeerMTU: uint32(s.MTU),
-		PeerNamespace: netlink.NsFd(int(ns)),
-	}
-	err := w.host.LinkAdd(veth)
-	if errors.Is(err, unix.EEXIST) {
-		return w.takeOver(s, veth, pod)
-	}
+// dialIn opens a socket in a network namespace.
+func (w *Wirer) dialIn(ns netns.NsHandle) (c *conn, err error) {
+	err = w.inside(ns, func() error {
+		c, err = dial()
+		return err
+	})
+	return c, err
+}
+
+// inside calls f with its thread in a network namespace. A thread that can't come back ends.
+func (w *Wirer) inside(ns netns.NsHandle, f func() error) error {
+	runtime.LockOSThread()
+	here, err := netns.Get()
 	if err != nil {
-		return nil, fmt.Errorf("add link %s: %w", s.HostInterface, err)
+		runtime.UnlockOSThread()
+		return fmt.Errorf("find the thread's network namespace: %w", err)
 	}
-	if veth.Index != 0 {
-		return veth, nil
+	defer here.Close() //nolint:errcheck // read-only descriptor
+	if err := netns.Set(ns); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter a network namespace: %w", err)
 	}
-	return w.host.LinkByName(s.HostInterface)
+	err = f()
+	if back := netns.Set(here); back != nil {
+		return errors.Join(err, fmt.Errorf("leave a network namespace: %w", back)) // the goroutine keeps its thread
+	}
+	runtime.UnlockOSThread()
+	return err
 }
 
-// takeOver finds out whose the name is: the pod's, or ours from an earlier try.
-func (w *Wirer) takeOver(s Spec, veth *netlink.Veth, pod *netlink.Handle) (netlink.Link, error) {
-	host, hostErr := w.host.LinkByName(s.HostInterface)
-	inPod, podErr := pod.LinkByName(s.ContainerInterface)
-	if hostErr != nil {
-		if podErr == nil {
-			return nil, fmt.Errorf("%w: the pod has an interface %s that is not ours; choose another name or remove it", ErrInterfaceTaken, s.ContainerInterface)
-		}
-		return nil, fmt.Errorf("add link %s: the name is taken, but no link has it: %w", s.HostInterface, hostErr)
-	}
-	if podErr == nil && inPod.Attrs().ParentIndex == host.Attrs().Index && host.Attrs().ParentIndex == inPod.Attrs().Index {
-		return host, nil
-	}
-	if podErr == nil {
-		return nil, fmt.Errorf("%w: the pod has an interface %s that is not ours; choose another name or remove it", ErrInterfaceTaken, s.ContainerInterface)
-	}
-	if err := w.host.LinkDel(host); err != nil {
-		return nil, fmt.Errorf("delete half-made link %s: %w", s.HostInterface, err)
-	}
-	if err := w.host.LinkAdd(veth); err != nil {
-		return nil, fmt.Errorf("add link %s: %w", s.HostInterface, err)
-	}
-	return w.host.LinkByName(s.HostInterface)
-}
-
-func (w *Wirer) finish(s Spec, host netlink.Link, pod *netlink.Handle) error {
-	if err := HostSysctls(s.HostInterface, s.Addresses); err != nil {
+// Wire makes the link as the spec says. What is there already and right stays; a half-made link of an earlier try is
+// made anew. After an error nothing is left of a link that this call has made; a link that was there before stays.
+//
+// The link is in names.MakingGroup until the last step, so that a half-made one is known as such after a crash.
+func (w *Wirer) Wire(s Spec) error {
+	ns, err := w.openNamespace(s.NetworkNamespace)
+	if err != nil {
 		return err
 	}
-	if err := w.host.LinkSetAlias(host, s.Alias.String()); err != nil {
-		return fmt.Errorf("set alias of %s: %w", s.HostInterface, err)
+	defer ns.Close() //nolint:errcheck // nothing to lose on a read-only descriptor
+	pod, err := w.dialIn(ns)
+	if err != nil {
+		return fmt.Errorf("open netlink in %s: %w", s.NetworkNamespace, err)
 	}
-	if err := w.host.LinkSetUp(host); err != nil {
-		return fmt.Errorf("set %s up: %w", s.HostInterface, err)
-	}
-	for _, a := range s.Addresses {
-		route := &netlink.Route{Dst: single(a), LinkIndex: host.Attrs().Index, Scope: netlink.SCOPE_LINK, Protocol: names.RouteProtocol}
-		if a.Is6() {
-			route.Scope = netlink.SCOPE_UNIVERSE // IPv6 routes have no scope
+	defer pod.close()
+	return w.onHost(func(host *conn) error {
+		link, made, err := w.pair(s, ns, host, pod)
+		if err != nil {
+			return err
 		}
-		if err := w.host.RouteReplace(route); err != nil {
-			return fmt.Errorf("add route %s dev %s: %w", a, s.HostInterface, err)
+		failpoint.At("wire: link made")
+		if err := w.finish(s, ns, link, host, pod); err != nil {
+			if !made {
+				return err
+			}
+			if undo := deleteLinks(host, link.index); undo != nil {
+				return errors.Join(err, fmt.Errorf("undo: delete link %s: %w", s.HostInterface, undo))
+			}
+			return err
 		}
-	}
-	return wirePod(s, pod)
+		return nil
+	})
 }
 
-func wirePod(s Spec, pod *netlink.Handle) error {
-	link, err := pod.LinkByName(s.ContainerInterface)
+// pair returns the host end, made with its peer inside the pod from the start: moving a link between namespaces waits
+// for RCU grace periods. made is false where it was there.
+func (w *Wirer) pair(s Spec, ns netns.NsHandle, host, pod *conn) (link hostLink, made bool, err error) {
+	link, err = create(s, ns, host)
+	if !errors.Is(err, unix.EEXIST) {
+		return link, err == nil, err
+	}
+	there, hostErr := find(host, s.HostInterface)
+	inPod, podErr := find(pod, s.ContainerInterface)
+	taken := fmt.Errorf("%w: the pod has an interface %s that is not ours; choose another name or remove it", ErrInterfaceTaken, s.ContainerInterface)
+	switch {
+	case hostErr == nil && !there.ours(s.HostInterface):
+		return link, false, fmt.Errorf("%w: the node has a link %s that is not ours; remove it", ErrInterfaceTaken, s.HostInterface)
+	case podErr == nil && hostErr == nil && inPod.peer == there.index && there.peer == inPod.index:
+		return there, false, nil
+	case podErr == nil:
+		return link, false, taken
+	case hostErr != nil:
+		return link, false, fmt.Errorf("add link %s: the name is taken, but no link has it: %w", s.HostInterface, hostErr)
+	}
+	if err := deleteLinks(host, there.index); err != nil {
+		return link, false, fmt.Errorf("delete half-made link %s: %w", s.HostInterface, err)
+	}
+	link, err = create(s, ns, host)
+	return link, err == nil, err
+}
+
+// create adds the veth pair. It returns unix.EEXIST, wrapped, where one of the names is taken.
+func create(s Spec, ns netns.NsHandle, host *conn) (hostLink, error) {
+	var b batch
+	b.newPair(s, int(ns))
+	b.getLink(s.HostInterface)
+	var link hostLink
+	errs, err := host.do(&b, func(body []byte) { link, _ = parseLink(body) })
+	if err == nil {
+		err = errors.Join(errs...)
+	}
 	if err != nil {
-		return fmt.Errorf("find %s in the pod: %w", s.ContainerInterface, err)
+		return hostLink{}, fmt.Errorf("add link %s: %w", s.HostInterface, err)
 	}
-	for _, a := range s.Addresses {
-		address := &netlink.Addr{IPNet: single(a), Scope: unix.RT_SCOPE_UNIVERSE}
-		if a.Is6() {
-			address.Flags = unix.IFA_F_NODAD // the address book knows that nobody else has it
+	if link.index == 0 || link.peer == 0 {
+		return hostLink{}, fmt.Errorf("add link %s: the kernel does not show it", s.HostInterface)
+	}
+	return link, nil
+}
+
+func find(c *conn, name string) (hostLink, error) {
+	var b batch
+	b.getLink(name)
+	var link hostLink
+	errs, err := c.do(&b, func(body []byte) { link, _ = parseLink(body) })
+	if err == nil {
+		err = errs[0]
+	}
+	return link, err
+}
+
+func deleteLinks(c *conn, indexes ...int) error {
+	var b batch
+	for _, index := range indexes {
+		b.deleteLink(index)
+	}
+	errs, err := c.do(&b, nil)
+	for _, one := range errs {
+		if !errors.Is(one, unix.ENODEV) {
+			err = errors.Join(err, one)
 		}
-		if err := pod.AddrReplace(link, address); err != nil {
-			return fmt.Errorf("add address %s to %s in the pod: %w", a, s.ContainerInterface, err)
-		}
 	}
-	if err := pod.LinkSetUp(link); err != nil {
-		return fmt.Errorf("set %s up in the pod: %w", s.ContainerInterface, err)
+	return err
+}
+
+// finish gives both ends what they need. The host end leaves names.MakingGroup with the last request.
+func (w *Wirer) finish(s Spec, ns netns.NsHandle, link hostLink, host, pod *conn) error {
+	if err := hostSysctls(s.HostInterface, s.hasIPv6()); err != nil {
+		return err
 	}
+	if err := w.wirePod(s, ns, link.peer, pod); err != nil {
+		return err
+	}
+	failpoint.At("wire: pod's end done")
+	var b batch
+	b.configureHost(s)
+	b.noProxyDelay(link.index)
+	b.linkUp(link.index)
 	for _, a := range s.Addresses {
-		if err := addDefault(pod, link.Attrs().Index, a); err != nil {
+		b.hostRoute(a, link.index)
+	}
+	b.setGroup(s.HostInterface, 0)
+	errs, err := host.do(&b, nil)
+	if err == nil {
+		err = errors.Join(errs...)
+	}
+	if err != nil {
+		return fmt.Errorf("set up the host end %s with its routes to %v: %w", s.HostInterface, s.Addresses, err)
+	}
+	return nil
+}
+
+// wirePod gives the pod its addresses and its way out.
+func (w *Wirer) wirePod(s Spec, ns netns.NsHandle, link int, pod *conn) error {
+	err := configurePod(s, link, pod)
+	if !errors.Is(err, unix.EACCES) || !s.hasIPv6() {
+		return err
+	}
+	// The pod's namespace has IPv6 turned off for new interfaces.
+	if err := w.inside(ns, func() error { return writeSysctl("ipv6/conf/"+s.ContainerInterface+"/disable_ipv6", "0") }); err != nil {
+		return fmt.Errorf("turn on IPv6 in the pod: %w", err)
+	}
+	return configurePod(s, link, pod)
+}
+
+func configurePod(s Spec, link int, pod *conn) error {
+	var b batch
+	b.linkUp(link)
+	for _, a := range s.Addresses {
+		b.address(a, link)
+	}
+	routes := b.count
+	var gateways []netip.Addr // of each route that follows
+	for _, a := range s.Addresses {
+		gateways = append(gateways, b.defaultRoute(a, link)...)
+	}
+	errs, err := pod.do(&b, nil)
+	if err == nil {
+		err = errors.Join(errs[:routes]...)
+	}
+	if err != nil {
+		return fmt.Errorf("set %s up in the pod with addresses %v: %w", s.ContainerInterface, s.Addresses, err)
+	}
+	for i, err := range errs[routes:] {
+		// Another interface of the pod may have the default route already; then it keeps it.
+		if err == nil || errors.Is(err, unix.EEXIST) || i > 0 && errors.Is(errs[routes+i-1], unix.EEXIST) {
+			continue
+		}
+		return fmt.Errorf("add a route by %s in the pod: %w", gateways[i], err)
+	}
+	return nil
+}
+
+func (s Spec) hasIPv6() bool { return len(s.Addresses) > 0 && s.Addresses[len(s.Addresses)-1].Is6() }
+
+// hostSysctls sets what a host end needs and netlink can't set. It believes no router advertisement. Where the pod has an
+// IPv6 address the host end has its link-local one at once, without a search for duplicates (names.GatewayV6).
+func hostSysctls(hostInterface string, ipv6 bool) error {
+	folder := "ipv6/conf/" + hostInterface + "/"
+	settings := [][2]string{{folder + "accept_ra", "0"}}
+	if ipv6 {
+		settings = append(settings, [][2]string{{folder + "accept_dad", "0"}, {folder + "forwarding", "1"}, {folder + "disable_ipv6", "0"}}...)
+	}
+	for _, kv := range settings {
+		err := writeSysctl(kv[0], kv[1])
+		if errors.Is(err, os.ErrNotExist) && !ipv6 {
+			return nil // the kernel has no IPv6
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			return errors.New("the node's kernel has IPv6 turned off, but the pod has an IPv6 address: turn it on, or give the node no IPv6 pool")
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// addDefault routes everything of one family through the link, unless another interface of the pod does so already.
-func addDefault(pod *netlink.Handle, link int, a netip.Addr) error {
-	gateway, any := names.GatewayV4, netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if a.Is6() {
-		gateway, any = names.GatewayV6, netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	} else {
-		err := addRoute(pod, &netlink.Route{Dst: single(gateway), LinkIndex: link, Scope: netlink.SCOPE_LINK})
-		if errors.Is(err, errOtherLink) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("add route %s in the pod: %w", gateway, err)
-		}
+func writeSysctl(key, value string) error {
+	fd, err := unix.Open(filepath.Join("/proc/sys/net", key), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Write(fd, []byte(value))
+		unix.Close(fd) //nolint:errcheck // the write counts
 	}
-	err := addRoute(pod, &netlink.Route{Dst: ipNet(any), Gw: gateway.AsSlice(), LinkIndex: link})
-	if err != nil && !errors.Is(err, errOtherLink) {
-		return fmt.Errorf("add default route via %s in the pod: %w", gateway, err)
-	}
-	return nil
-}
-
-var errOtherLink = errors.New("another link has the route")
-
-// addRoute adds a route, or says that another link has one to the same destination.
-func addRoute(pod *netlink.Handle, route *netlink.Route) error {
-	err := pod.RouteAdd(route)
-	if !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	family := unix.AF_INET
-	if route.Dst.IP.To4() == nil {
-		family = unix.AF_INET6
-	}
-	there, err := pod.RouteListFiltered(family, &netlink.Route{Dst: route.Dst}, netlink.RT_FILTER_DST)
 	if err != nil {
-		return err
-	}
-	for _, r := range there {
-		if r.LinkIndex == route.LinkIndex {
-			return nil
-		}
-	}
-	return errOtherLink
-}
-
-// HostSysctls sets what a host end needs: it answers ARP for every address (the pod's gateway has no owner), drops
-// packets from addresses that are not routed back to it, and believes no router advertisement.
-func HostSysctls(hostInterface string, addresses []netip.Addr) error {
-	settings := [][2]string{
-		{"ipv4/conf/" + hostInterface + "/proxy_arp", "1"},
-		{"ipv4/conf/" + hostInterface + "/rp_filter", "1"},
-		{"ipv4/conf/" + hostInterface + "/forwarding", "1"},
-		{"ipv4/neigh/" + hostInterface + "/proxy_delay", "0"},
-	}
-	if _, err := os.Stat("/proc/sys/net/ipv6/conf/" + hostInterface); err == nil {
-		settings = append(settings, [][2]string{
-			{"ipv6/conf/" + hostInterface + "/accept_ra", "0"},
-			{"ipv6/conf/" + hostInterface + "/accept_dad", "0"},
-			{"ipv6/conf/" + hostInterface + "/addr_gen_mode", "0"}, // EUI-64: names.GatewayV6
-			{"ipv6/conf/" + hostInterface + "/forwarding", "1"},
-		}...)
-	} else if len(addresses) > 0 && addresses[len(addresses)-1].Is6() {
-		return errors.New("the node's kernel has IPv6 turned off, but the pod has an IPv6 address: turn it on, or give the node no IPv6 pool")
-	}
-	for _, kv := range settings {
-		if err := os.WriteFile(filepath.Join("/proc/sys/net", kv[0]), []byte(kv[1]), 0); err != nil {
-			return fmt.Errorf("set sysctl net/%s to %s: %w", kv[0], kv[1], err)
-		}
+		return fmt.Errorf("set sysctl net/%s to %s: %w", key, value, err)
 	}
 	return nil
 }
 
 // openPod opens a pod's network namespace, and netlink in it. The caller closes both.
-func openPod(path string) (netns.NsHandle, *netlink.Handle, error) {
-	ns, err := openNamespace(path)
+func (w *Wirer) openPod(path string) (netns.NsHandle, *netlink.Handle, error) {
+	ns, err := w.openNamespace(path)
 	if err != nil {
 		return ns, nil, err
 	}
@@ -235,7 +332,14 @@ func openPod(path string) (netns.NsHandle, *netlink.Handle, error) {
 	return ns, pod, nil
 }
 
-func openNamespace(path string) (netns.NsHandle, error) {
+// NamespaceGone reports whether a path leads to no network namespace. It is false where that can't be told.
+func NamespaceGone(path string) bool {
+	var st unix.Statfs_t
+	err := unix.Statfs(path, &st)
+	return errors.Is(err, unix.ENOENT) || err == nil && st.Type != unix.NSFS_MAGIC
+}
+
+func (w *Wirer) openNamespace(path string) (netns.NsHandle, error) {
 	ns, err := netns.GetFromPath(path)
 	if err != nil {
 		return ns, fmt.Errorf("%w: open %q: %w", ErrNoNamespace, path, err)
@@ -245,19 +349,13 @@ func openNamespace(path string) (netns.NsHandle, error) {
 		ns.Close() //nolint:errcheck // read-only descriptor
 		return netns.None(), fmt.Errorf("%w: %q is not a network namespace", ErrNoNamespace, path)
 	}
-	own, err := netns.Get()
-	if err == nil {
-		defer own.Close() //nolint:errcheck // read-only descriptor
-		if own.Equal(ns) {
-			ns.Close() //nolint:errcheck // read-only descriptor
-			return netns.None(), fmt.Errorf("%w: %q is the node's own; pods on the host's network need no interface", ErrNoNamespace, path)
-		}
+	if w.own.Equal(ns) {
+		ns.Close() //nolint:errcheck // read-only descriptor
+		return netns.None(), fmt.Errorf("%w: %q is the node's own; pods on the host's network need no interface", ErrNoNamespace, path)
 	}
 	return ns, nil
 }
 
-func single(a netip.Addr) *net.IPNet { return ipNet(netip.PrefixFrom(a, a.BitLen())) }
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+func single(a netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
 }

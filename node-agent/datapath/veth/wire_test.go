@@ -58,11 +58,12 @@ func newWirer(t *testing.T) *veth.Wirer {
 
 func spec(t *testing.T, id string) veth.Spec {
 	t.Helper()
+	path := podNamespace(t)
 	return veth.Spec{
-		HostInterface: names.HostInterface(id, "eth0"), ContainerInterface: "eth0", NetworkNamespace: podNamespace(t),
+		HostInterface: names.HostInterface(id, "eth0"), ContainerInterface: "eth0", NetworkNamespace: path,
 		MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, MTU: 1450,
 		Addresses: []netip.Addr{netip.MustParseAddr("10.9.0.5"), netip.MustParseAddr("fd00:9::5")},
-		Alias:     veth.Alias{Namespace: "default", Pod: "web-0", ContainerID: id, ContainerInterface: "eth0", Network: "causeway"},
+		Alias:     veth.Alias{Namespace: "default", Pod: "web-0", ContainerID: id, ContainerInterface: "eth0", Network: "causeway", PodUID: "0aa1-uid", NetworkNamespace: path},
 	}
 }
 
@@ -93,7 +94,7 @@ func TestWireShowsTheReferencePicture(t *testing.T) {
 		{inPod(t, s, "ip", "route"), "169.254.1.1 dev eth0 scope link"},
 		{inPod(t, s, "ip", "-6", "route"), "default via fe80::ecee:eeff:feee:eeee dev eth0"},
 		{run(t, "ip", "link", "show", s.HostInterface), "link/ether ee:ee:ee:ee:ee:ee"},
-		{run(t, "ip", "link", "show", s.HostInterface), "alias default/web-0 eth0 picture causeway"},
+		{run(t, "ip", "link", "show", s.HostInterface), "alias default/web-0 eth0 picture causeway 0aa1-uid " + s.NetworkNamespace},
 		{run(t, "ip", "route", "show", "10.9.0.5"), "10.9.0.5 dev " + s.HostInterface + " proto 202 scope link"},
 		{run(t, "ip", "-6", "addr", "show", s.HostInterface), "inet6 fe80::ecee:eeff:feee:eeee/64"},
 		{run(t, "cat", "/proc/sys/net/ipv4/conf/"+s.HostInterface+"/proxy_arp"), "1"},
@@ -136,8 +137,8 @@ func TestWireRefusesWhatIsNotOurs(t *testing.T) {
 	if err := w.Wire(s); !errors.Is(err, veth.ErrInterfaceTaken) {
 		t.Errorf("a taken name gave %v", err)
 	}
-	if there, err := w.Exists(s.HostInterface); there || err != nil {
-		t.Errorf("a refused call left its link: %t, %v", there, err)
+	if exists(s.HostInterface) {
+		t.Error("a refused call left its link")
 	}
 	inPod(t, s, "ip", "link", "show", "eth0")
 	for _, path := range []string{"/nowhere", "/proc/self/ns/net", "/etc/hostname", ""} {
@@ -161,27 +162,139 @@ func TestReapTakesMarkedLinksOnly(t *testing.T) {
 		marked = append(marked, s)
 	}
 	kept := marked[4]
+	var all []string
 	for _, s := range marked[:4] {
-		if there, err := w.MarkForReaping(s.HostInterface); !there || err != nil {
+		if there, err := w.MarkDeleted(s.HostInterface); !there || err != nil {
 			t.Fatalf("mark %s: %t, %v", s.HostInterface, there, err)
 		}
+		all = append(all, s.HostInterface)
 	}
-	if err := w.Reap(); err != nil {
-		t.Fatal(err)
+	for range 2 { // the second time there is nothing to do
+		if gone, err := w.Reap(all); err != nil || len(gone) != 4 {
+			t.Fatalf("gone: %v, %v", gone, err)
+		}
 	}
-	if err := w.Reap(); err != nil {
-		t.Errorf("a second Reap with nothing to do: %v", err)
-	}
-	for _, s := range marked[:4] {
-		if there, _ := w.Exists(s.HostInterface); there {
-			t.Errorf("%s is still there", s.HostInterface)
+	for _, name := range all {
+		if exists(name) {
+			t.Errorf("%s is still there", name)
 		}
 	}
 	if err := w.Check(kept); err != nil {
 		t.Errorf("the unmarked link: %v", err)
 	}
-	if there, err := w.MarkForReaping(marked[0].HostInterface); there || err != nil {
+	if there, err := w.MarkDeleted(all[0]); there || err != nil {
 		t.Errorf("mark a link that is gone: %t, %v", there, err)
+	}
+}
+
+func exists(link string) bool {
+	_, err := os.Stat("/proc/sys/net/ipv4/conf/" + link)
+	return err == nil
+}
+
+// Somebody else's link in our group must neither be deleted nor keep ours.
+func TestReapSparesForeignLinks(t *testing.T) {
+	w := newWirer(t)
+	group := fmt.Sprint(names.ReapGroup)
+	run(t, "ip", "link", "add", "nic0", "type", "ifb") // is no veth
+	run(t, "ip", "link", "set", "lo", "group", group)  // can't be deleted
+	run(t, "ip", "link", "add", "foreign0", "group", group, "type", "veth", "peer", "name", "foreign1")
+	named := names.HostInterface("somebody", "eth0") // has our name, but not our alias
+	run(t, "ip", "link", "add", named, "type", "veth", "peer", "name", "named1")
+	run(t, "ip", "link", "set", named, "alias", "mine")
+	t.Cleanup(func() {
+		run(t, "ip", "link", "set", "lo", "group", "0")
+		for _, link := range []string{"nic0", "foreign0", named} {
+			run(t, "ip", "link", "del", link)
+		}
+	})
+	run(t, "ip", "link", "set", "nic0", "group", group)
+	s := spec(t, "ours")
+	if err := w.Wire(s); err != nil {
+		t.Fatal(err)
+	}
+	gone, err := w.Reap([]string{s.HostInterface, named})
+	if err != nil || len(gone) != 2 || exists(s.HostInterface) {
+		t.Errorf("ours: gone %v, %v", gone, err)
+	}
+	for _, link := range []string{"nic0", "foreign0", named, "lo"} {
+		if !exists(link) {
+			t.Errorf("%s was deleted", link)
+		}
+	}
+	if out := run(t, "ip", "link", "show", named); strings.Contains(out, "group "+group) {
+		t.Errorf("%s stays in our group: %s", named, out)
+	}
+}
+
+func TestAFailedSecondWireKeepsTheRunningPodsLink(t *testing.T) {
+	w, s := newWirer(t), spec(t, "running")
+	if err := w.Wire(s); err != nil {
+		t.Fatal(err)
+	}
+	before := run(t, "ip", "-o", "link", "show", s.HostInterface)
+	broken := s
+	broken.Addresses = []netip.Addr{s.Addresses[0], netip.MustParseAddr("ff02::1")} // the kernel refuses a multicast address
+	if err := w.Wire(broken); err == nil {
+		t.Fatal("the kernel took a multicast address")
+	}
+	if after := run(t, "ip", "-o", "link", "show", s.HostInterface); after != before {
+		t.Errorf("the link has changed:\n%s%s", before, after)
+	}
+	if err := w.Check(s); err != nil {
+		t.Error(err)
+	}
+	fresh := spec(t, "fresh")
+	fresh.Addresses = broken.Addresses
+	if err := w.Wire(fresh); err == nil || exists(fresh.HostInterface) {
+		t.Errorf("a link that was made in vain is left (%v)", err)
+	}
+}
+
+func TestIPv6WhereItIsTurnedOffByDefault(t *testing.T) {
+	w := newWirer(t)
+	inNew := spec(t, "pod")
+	inPod(t, inNew, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1", "net.ipv6.conf.all.disable_ipv6=1")
+	if err := w.Wire(inNew); err != nil {
+		t.Errorf("turned off in the pod: %v", err)
+	} else if err := w.Check(inNew); err != nil {
+		t.Error(err)
+	}
+	run(t, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+	t.Cleanup(func() { run(t, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=0") })
+	onHost := spec(t, "host")
+	onHost.Addresses = []netip.Addr{netip.MustParseAddr("10.9.0.6"), netip.MustParseAddr("fd00:9::6")}
+	if err := w.Wire(onHost); err != nil {
+		t.Fatalf("turned off on the host: %v", err)
+	}
+	if err := w.Check(onHost); err != nil {
+		t.Error(err)
+	}
+	if out := run(t, "ip", "-6", "addr", "show", onHost.HostInterface); !strings.Contains(out, "fe80::ecee:eeff:feee:eeee") || strings.Contains(out, "tentative") {
+		t.Errorf("the pod's gateway is not there: %s", out)
+	}
+	single := spec(t, "single")
+	single.Addresses = []netip.Addr{netip.MustParseAddr("10.9.0.7")}
+	if err := w.Wire(single); err != nil {
+		t.Errorf("a pod without IPv6: %v", err)
+	} else if out := run(t, "cat", "/proc/sys/net/ipv6/conf/"+single.HostInterface+"/disable_ipv6"); strings.TrimSpace(out) != "1" {
+		t.Errorf("a pod without IPv6 has it turned on: %s", out)
+	}
+}
+
+func TestASecondInterfaceLeavesTheFirstsDefaultRoute(t *testing.T) {
+	w, s := newWirer(t), spec(t, "two")
+	second := s
+	second.ContainerInterface, second.HostInterface = "net1", names.HostInterface("two", "net1")
+	second.Alias.ContainerInterface = "net1"
+	second.Addresses = []netip.Addr{netip.MustParseAddr("10.9.0.8"), netip.MustParseAddr("fd00:9::8")}
+	for _, one := range []veth.Spec{s, second} {
+		if err := w.Wire(one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := inPod(t, s, "ip", "route"); strings.Count(out, "default") != 1 || !strings.Contains(out, "default via 169.254.1.1 dev eth0") {
+		t.Error(out)
 	}
 }
 
@@ -190,8 +303,9 @@ func TestListTellsWholeLinksFromHalfMadeOnes(t *testing.T) {
 	if err := w.Wire(s); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "ip", "link", "add", "cw0123456789a", "type", "veth", "peer", "name", "half")
+	run(t, "ip", "link", "add", "cw0123456789a", "group", fmt.Sprint(names.MakingGroup), "type", "veth", "peer", "name", "half")
 	run(t, "ip", "link", "add", "cwother", "type", "veth", "peer", "name", "other")
+	run(t, "ip", "link", "add", "cw0123456789b", "type", "veth", "peer", "name", "another") // has our kind of name, but neither alias nor group
 	found, err := w.List()
 	if err != nil {
 		t.Fatal(err)
@@ -206,8 +320,10 @@ func TestListTellsWholeLinksFromHalfMadeOnes(t *testing.T) {
 	if f, ok := state["cw0123456789a"]; !ok || f.Complete {
 		t.Errorf("the half-made link is %+v, %t", f, ok)
 	}
-	if _, ok := state["cwother"]; ok {
-		t.Error("a link of somebody else is listed")
+	for _, name := range []string{"cwother", "cw0123456789b"} {
+		if _, ok := state[name]; ok {
+			t.Errorf("%s is listed, which is somebody else's", name)
+		}
 	}
 }
 
@@ -228,13 +344,39 @@ func TestShrinkMTUNeverGrows(t *testing.T) {
 	}
 }
 
+func TestAliasHoldsWhatARecordNeeds(t *testing.T) {
+	a := veth.Alias{
+		Namespace: "kube-prometheus-stack", Pod: "kube-prometheus-stack-prometheus-node-exporter-abcde", ContainerInterface: "eth0",
+		ContainerID: strings.Repeat("0123456789abcdef", 4), Network: "causeway", PodUID: "0ae5c03d-5fb3-4eb9-9de8-2bd4b51606ba",
+		NetworkNamespace: "/var/run/netns/cni-8a6a1b9b-ec34-2e9e-9d2a-3ad7b5a9b3fe",
+	}
+	if !a.Fits() {
+		t.Errorf("a long, but usual pod does not fit: %d bytes", len(a.String()))
+	}
+	if again, ok := veth.ParseAlias(a.String()); !ok || again != a {
+		t.Errorf("got %+v", again)
+	}
+	for _, path := range []string{"", "/proc/1234/ns/net", "/run/netns/x", "/var/run/netns/a/b"} {
+		b := a
+		b.Pod, b.NetworkNamespace = "web-0", path
+		if again, ok := veth.ParseAlias(b.String()); !ok || again != b || !b.Fits() {
+			t.Errorf("got %+v, want %+v", again, b)
+		}
+	}
+	a.Pod = strings.Repeat("x", 200)
+	if a.Fits() || len(a.String()) != 255 {
+		t.Errorf("what is cut off is said to fit")
+	}
+}
+
 func FuzzParseAlias(f *testing.F) {
-	f.Add("default/web-0 eth0 abc causeway")
+	f.Add("default/web-0 eth0 abc causeway - cni-1")
 	f.Add("")
 	f.Add("a/b")
+	f.Add("a/b eth0 - - - /x y")
 	f.Fuzz(func(t *testing.T, s string) {
 		a, ok := veth.ParseAlias(s)
-		if !ok || len(a.String()) == 255 {
+		if !ok || !a.Fits() {
 			return
 		}
 		if again, ok := veth.ParseAlias(a.String()); !ok || again != a {

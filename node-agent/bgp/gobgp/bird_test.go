@@ -50,20 +50,33 @@ func hasNot(b *routers.Bird, prefix string) func() error {
 	}
 }
 
+// The first attempt to connect comes at once; GoBGP alone waits 1 to 2 s. A busy machine may be late, but not every time.
+func TestFirstAttempt(t *testing.T) {
+	t.Parallel()
+	var took []time.Duration
+	for range 4 {
+		n, h := pair(t)
+		routers.StartBird(t, h, "10.0.0.1", birdPeer("passive on;"))
+		start := time.Now()
+		n.apply(plan(64512, "10.0.0.2", []bgpplan.Session{to(65001, "10.0.0.2", "10.0.0.1")}))
+		n.waitEstablished(20*time.Second, "10.0.0.1")
+		took = append(took, time.Since(start).Round(time.Millisecond))
+		if took[len(took)-1] < 900*time.Millisecond {
+			return
+		}
+	}
+	t.Errorf("sessions took %v", took)
+}
+
 func TestExternalPeer(t *testing.T) {
 	t.Parallel()
 	n, h := pair(t)
 	b := routers.StartBird(t, h, "10.0.0.1", birdPeer("passive on;"))
-	start := time.Now()
 	p := plan(64512, "10.0.0.2", []bgpplan.Session{to(65001, "10.0.0.2", "10.0.0.1")}, "10.211.0.0/26")
 	p.Announcements[0].Communities = []string{"64512:100"}
 	p.Announcements[0].LargeCommunities = []string{"64512:1:2"}
 	n.apply(p)
 	n.waitEstablished(5*time.Second, "10.0.0.1")
-	t.Logf("established %s after the plan, by our own first attempt", time.Since(start).Round(time.Millisecond))
-	if d := time.Since(start); d > 900*time.Millisecond {
-		t.Errorf("the session took %s; GoBGP alone takes 1 to 2 s", d)
-	}
 	n.waitRoute(5*time.Second, "192.0.2.0/24", "10.0.0.1")
 	routers.Eventually(t, 5*time.Second, has(b, "10.211.0.0/26", "BGP.as_path: 64512", "BGP.next_hop: 10.0.0.2", "(64512,100)", "(64512, 1, 2)"))
 	routers.Eventually(t, 5*time.Second, func() error {

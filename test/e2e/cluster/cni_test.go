@@ -206,9 +206,7 @@ func TestTheSamePodInManyWays(t *testing.T) {
 		t.Error(err)
 	}
 	l.AwaitMatrix(t, []*lab.Pod{second, elsewhere})
-	if _, err := record(ctx, l, second); err != nil {
-		t.Error(err)
-	}
+	mustRecord(t, l, second)
 
 	// ADD and DEL of one sandbox at once, many times: whoever comes last wins, and nothing is left but that.
 	var calls sync.WaitGroup

@@ -175,9 +175,7 @@ func TestAgentKilledAtAnyPoint(t *testing.T) {
 	l.Eventually(t, lab.Settle, "the agent is ready", func() error { return n.Ready(ctx) })
 	checkConsistent(t, l)
 	for _, p := range up {
-		if _, err := record(ctx, l, p); err != nil {
-			t.Error(err)
-		}
+		mustRecord(t, l, p)
 		if err := lab.Ping(ctx, before[2], p.V4()); err != nil {
 			t.Error(err)
 		}

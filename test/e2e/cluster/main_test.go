@@ -93,12 +93,13 @@ func record(ctx context.Context, l *lab.Lab, p *lab.Pod) (*v1alpha1.WorkloadEndp
 	return nil, fmt.Errorf("pod %s has no WorkloadEndpoint", p.Key())
 }
 
-func mustRecord(t *testing.T, l *lab.Lab, p *lab.Pod) *v1alpha1.WorkloadEndpoint {
+// mustRecord waits for the WorkloadEndpoint of a pod: it is written after the pod has started.
+func mustRecord(t *testing.T, l *lab.Lab, p *lab.Pod) (r *v1alpha1.WorkloadEndpoint) {
 	t.Helper()
-	r, err := record(t.Context(), l, p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l.Eventually(t, lab.Settle, "pod "+p.Key()+" has a WorkloadEndpoint", func() (err error) {
+		r, err = record(t.Context(), l, p)
+		return err
+	})
 	return r
 }
 

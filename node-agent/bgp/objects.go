@@ -167,7 +167,7 @@ func (o *CachedObjects) Cordoned(context.Context) bool {
 
 // Read implements Objects.
 func (o *CachedObjects) Read(ctx context.Context) (bgpplan.Input, error) {
-	in := bgpplan.Input{Node: o.node, Passwords: map[bgpplan.SecretKey]string{}}
+	in := bgpplan.Input{Node: o.node}
 	var configurations v1alpha1.BGPConfigurationList
 	var peers v1alpha1.BGPPeerList
 	var filters v1alpha1.BGPFilterList
@@ -247,9 +247,11 @@ func (o *CachedObjects) readPasswords(ctx context.Context, in *bgpplan.Input) er
 	if err := o.follow(ctx, &corev1.Secret{}, &secrets); err != nil {
 		return err
 	}
+	in.Passwords = make(bgpplan.Passwords, len(secrets.Items))
 	for _, s := range secrets.Items {
+		in.Passwords[s.Name] = map[string]string{}
 		for key, value := range s.Data {
-			in.Passwords[bgpplan.SecretKey{Name: s.Name, Key: key}] = string(value)
+			in.Passwords[s.Name][key] = string(value)
 		}
 	}
 	return nil

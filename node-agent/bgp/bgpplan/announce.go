@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/causeway-net/causeway/internal/bgpcheck"
 )
 
 // announcements returns what the node originates, each prefix once.
@@ -59,12 +61,11 @@ func (p *planner) withCommunities(found map[netip.Prefix]AnnouncementSource) []A
 				continue
 			}
 			for _, c := range adv.Communities {
-				if !validCommunity(string(c)) {
-					p.problem("BGPConfiguration", "default", "InvalidCommunity",
-						"prefixAdvertisements has the community "+quote(string(c))+"; write 64512:100, each number at most 65535, or 64512:100:200.")
-				} else if strings.Count(string(c), ":") == 2 {
+				switch {
+				case !bgpcheck.ValidCommunity(string(c)): // which is among the problems of the BGPConfiguration
+				case strings.Count(string(c), ":") == 2:
 					a.LargeCommunities = append(a.LargeCommunities, string(c))
-				} else {
+				default:
 					a.Communities = append(a.Communities, string(c))
 				}
 			}

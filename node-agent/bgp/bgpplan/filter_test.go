@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/bgpcheck"
 )
 
 // longestMatch is how GoBGP looks at a set of ranges: the longest prefix that covers a route decides alone.
@@ -36,7 +37,18 @@ func TestPrefixRanges(t *testing.T) {
 			hi = lo + random.IntN(bits-lo+1)
 			rule.PrefixLength = &v1alpha1.PrefixLength{Min: ptr(int32(lo)), Max: ptr(int32(hi))}
 		}
-		ranges, err := prefixRanges(&rule, bits)
+		rule.Action = v1alpha1.FilterAccept
+		spec := v1alpha1.BGPFilterSpec{ImportV4: []v1alpha1.BGPFilterRule{rule}}
+		if bits == 128 {
+			spec = v1alpha1.BGPFilterSpec{ImportV6: spec.ImportV4}
+		}
+		var ranges []PrefixRange
+		err := bgpcheck.Filter(&spec)
+		if err == nil {
+			if ranges = prefixRanges(&rule, bits); len(ranges) == 0 {
+				t.Fatalf("%s %s /%d-/%d is valid and matches nothing", rule.MatchOperator, cidr, lo, hi)
+			}
+		}
 		any := false
 		for range 60 {
 			p := randomPrefix(random, bits)

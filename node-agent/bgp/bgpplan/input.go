@@ -15,10 +15,8 @@ type Link struct {
 	Prefixes []netip.Prefix
 }
 
-// SecretKey names a key of a Secret in causeway-system.
-type SecretKey struct {
-	Name, Key string
-}
+// Passwords are the values in the Secrets of the namespace causeway-bgp that exist, by the Secret's name and the key.
+type Passwords map[string]map[string]string
 
 // Pool is what a plan needs to know of an IPPool.
 type Pool struct {
@@ -56,8 +54,7 @@ type Input struct {
 	Services       []corev1.Service
 	EndpointSlices []discoveryv1.EndpointSlice
 	Links          []Link
-	// Passwords holds the keys that exist.
-	Passwords map[SecretKey]string
+	Passwords      Passwords
 	// Draining withdraws all that the node announces, and keeps the sessions.
 	Draining bool
 }

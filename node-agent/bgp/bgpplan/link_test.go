@@ -33,7 +33,7 @@ func TestLink(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := threeNodes()
 			if !c.noReflector {
-				in.NodeNetworks[0].Spec.RouteReflectorClusterID = "224.0.0.1"
+				reflectorNode(&in, 0)
 			}
 			in.Peers = []v1alpha1.BGPPeer{bgpPeer("p", 1, func(s *v1alpha1.BGPPeerSpec) {
 				router(c.router, c.as)(s)
@@ -55,9 +55,9 @@ func TestLink(t *testing.T) {
 // TestLinkBetweenNodes has none on sessions between nodes: they are no routers outside.
 func TestLinkBetweenNodes(t *testing.T) {
 	in := threeNodes()
-	in.NodeNetworks[0].Spec.RouteReflectorClusterID = "224.0.0.1"
-	in.NodeNetworks[1].Spec.ASNumber = ptr(int64(65002))
 	in.Configuration = mesh()
+	reflectorNode(&in, 0)
+	nodeAS(&in, 1, 65002)
 	in.Peers = []v1alpha1.BGPPeer{bgpPeer("c", 1, func(s *v1alpha1.BGPPeerSpec) { s.PeerSelector = labelled("rack=2") })}
 	sessions := Make(in).Sessions
 	if len(sessions) != 2 {

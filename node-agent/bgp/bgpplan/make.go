@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/bgpcheck"
 )
 
 // planner gathers one plan.
@@ -15,7 +17,9 @@ type planner struct {
 	config   v1alpha1.BGPConfigurationSpec
 	self     node
 	nodes    []node
+	labels   []labels.Set // of all nodes
 	filters  map[string]*v1alpha1.BGPFilter
+	lengths  bgpcheck.Secrets
 	plan     Plan
 	problems map[Problem]bool
 }
@@ -25,7 +29,11 @@ func Make(in Input) Plan {
 	p := &planner{in: in, filters: map[string]*v1alpha1.BGPFilter{}, problems: map[Problem]bool{}}
 	if in.Configuration != nil {
 		p.config = in.Configuration.Spec
+		for _, problem := range bgpcheck.Configuration(&p.config) {
+			p.problem("BGPConfiguration", in.Configuration.Name, problem)
+		}
 	}
+	p.lengths = lengths(in.Passwords)
 	p.readNodes()
 	for i := range in.Filters {
 		p.filters[in.Filters[i].Name] = &in.Filters[i]
@@ -40,14 +48,11 @@ func Make(in Input) Plan {
 }
 
 func (p *planner) readNodes() {
-	as := uint32(defaultAS)
-	if validAS(p.config.ASNumber) {
-		as = uint32(p.config.ASNumber)
-	}
-	p.self = node{name: p.in.Node, as: as}
+	settings := newSettings(&p.config)
+	p.self = node{name: p.in.Node, as: settings.as}
 	for i := range p.in.NodeNetworks {
-		n := readNode(&p.in.NodeNetworks[i], as)
-		p.nodes = append(p.nodes, n)
+		n := readNode(&p.in.NodeNetworks[i], settings)
+		p.nodes, p.labels = append(p.nodes, n), append(p.labels, n.labels)
 		if n.name == p.in.Node {
 			p.self = n
 		}
@@ -69,12 +74,9 @@ func (p *planner) global() Global {
 	}
 	for _, text := range p.config.ListenAddresses {
 		a, err := netip.ParseAddr(text)
-		if err != nil {
-			p.problem("BGPConfiguration", "default", "InvalidAddress",
-				"listenAddresses has "+quote(text)+", which is not an IP address; write addresses of the nodes, 0.0.0.0 or ::.")
-			continue
+		if err == nil {
+			g.ListenAddresses = append(g.ListenAddresses, a.Unmap())
 		}
-		g.ListenAddresses = append(g.ListenAddresses, a.Unmap())
 	}
 	if len(g.ListenAddresses) == 0 {
 		for _, s := range p.plan.Sessions {
@@ -88,8 +90,20 @@ func (p *planner) global() Global {
 	return g
 }
 
-func (p *planner) problem(kind, name, reason, message string) {
-	p.problems[Problem{Kind: kind, Name: name, Reason: reason, Message: message}] = true
+func (p *planner) problem(kind, name string, problem bgpcheck.Problem) {
+	p.problems[Problem{Kind: kind, Name: name, Reason: problem.Reason, Message: problem.Message}] = true
+}
+
+// lengths are what checking passwords takes.
+func lengths(passwords Passwords) bgpcheck.Secrets {
+	out := make(bgpcheck.Secrets, len(passwords))
+	for name, values := range passwords {
+		out[name] = make(map[string]int, len(values))
+		for key, value := range values {
+			out[name][key] = len(value)
+		}
+	}
+	return out
 }
 
 func (p *planner) sortedProblems() []Problem {
@@ -107,5 +121,3 @@ func (p *planner) sortedProblems() []Problem {
 func comparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
-
-func quote(s string) string { return `"` + strings.ReplaceAll(s, `"`, `'`) + `"` }

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/bgpcheck"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 )
 
@@ -59,6 +60,21 @@ func labelled(kv string) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: map[string]string{k: v}}
 }
 
+// reflectorNode gives a node a cluster id, nodeAS an AS number, by an entry of the BGPConfiguration.
+func reflectorNode(in *Input, i int) {
+	set(in, i, v1alpha1.BGPNodeSettings{RouteReflectorClusterID: "224.0.0.1"})
+}
+
+func nodeAS(in *Input, i int, as int64) { set(in, i, v1alpha1.BGPNodeSettings{ASNumber: &as}) }
+
+func set(in *Input, i int, s v1alpha1.BGPNodeSettings) {
+	if in.Configuration == nil {
+		in.Configuration = &v1alpha1.BGPConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
+	}
+	s.NodeSelector = labelled("name=" + in.NodeNetworks[i].Name)
+	in.Configuration.Spec.Nodes = append(in.Configuration.Spec.Nodes, s)
+}
+
 func mesh() *v1alpha1.BGPConfiguration {
 	c := &v1alpha1.BGPConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 	c.Spec.NodeToNodeMesh.Enabled = true
@@ -84,9 +100,9 @@ func TestSessions(t *testing.T) {
 	reflectors := func(self string) func(*Input) {
 		return func(in *Input) {
 			in.Node = self
-			in.NodeNetworks[0].Spec.RouteReflectorClusterID = "224.0.0.1"
+			reflectorNode(in, 0)
 			in.NodeNetworks[0].Labels["rr"] = "true"
-			in.NodeNetworks[1].Spec.RouteReflectorClusterID = "224.0.0.1"
+			reflectorNode(in, 1)
 			in.NodeNetworks[1].Labels["rr"] = "true"
 			in.Peers = []v1alpha1.BGPPeer{bgpPeer("rr", 1, func(s *v1alpha1.BGPPeerSpec) { s.PeerSelector = labelled("rr=true") })}
 		}
@@ -105,7 +121,7 @@ func TestSessions(t *testing.T) {
 			change: func(in *Input) {
 				in.Configuration = mesh()
 				in.Configuration.Spec.ASNumber = 4200000000
-				in.NodeNetworks[1].Spec.ASNumber = ptr(int64(65002))
+				nodeAS(in, 1, 65002)
 			},
 			want: []string{"10.0.0.2 AS65002 NodeToNodeMesh", "10.0.9.3 AS4200000000 NodeToNodeMesh"},
 		},
@@ -171,7 +187,7 @@ func TestSessions(t *testing.T) {
 		},
 		"passwords": {
 			change: func(in *Input) {
-				in.Passwords = map[SecretKey]string{{"s", "good"}: "secret", {"s", "empty"}: "", {"s", "long"}: strings.Repeat("x", 81)}
+				in.Passwords = Passwords{"s": {"good": "secret", "empty": "", "long": strings.Repeat("x", 81)}}
 				for i, key := range []string{"good", "empty", "long", "missing"} {
 					in.Peers = append(in.Peers, bgpPeer(key, 1, func(s *v1alpha1.BGPPeerSpec) {
 						router(fmt.Sprintf("192.0.2.%d", i+1), 65001)(s)
@@ -180,7 +196,7 @@ func TestSessions(t *testing.T) {
 				}
 			},
 			want:     []string{"192.0.2.1 AS65001 BGPPeer/good secret"},
-			problems: []string{"BGPPeer/empty EmptyPassword", "BGPPeer/long PasswordTooLong", "BGPPeer/missing SecretNotFound"},
+			problems: []string{"BGPPeer/empty PasswordEmpty", "BGPPeer/long PasswordTooLong", "BGPPeer/missing SecretKeyNotFound"},
 		},
 		"a filter that is missing": {
 			change: func(in *Input) {
@@ -223,6 +239,48 @@ func TestSessions(t *testing.T) {
 				t.Error("listening without need, or the other way round")
 			}
 		})
+	}
+}
+
+// TestSettingsOfNodes has several entries choose the same node: each setting is the first one's that has it.
+func TestSettingsOfNodes(t *testing.T) {
+	entry := func(selector *metav1.LabelSelector, as int64, id string) v1alpha1.BGPNodeSettings {
+		s := v1alpha1.BGPNodeSettings{NodeSelector: selector, RouteReflectorClusterID: id}
+		if as != 0 {
+			s.ASNumber = &as
+		}
+		return s
+	}
+	wrong := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "rack", Operator: "Near"}}}
+	in := threeNodes()
+	in.Configuration = mesh()
+	in.Configuration.Spec.ASNumber = 65000
+	in.Configuration.Spec.Nodes = []v1alpha1.BGPNodeSettings{
+		entry(wrong, 1, "9.9.9.9"), entry(labelled("name=b"), 0, "1.1.1.1"), entry(labelled("rack=1"), 65001, "2.2.2.2"),
+		entry(labelled("rack=1"), 65002, ""), entry(nil, 0, "3.3.3.3"),
+	}
+	got := map[string]string{}
+	for _, self := range []string{"a", "b", "c"} {
+		in.Node = self
+		p := Make(in)
+		if len(p.Problems) != 1 || p.Problems[0].Reason != bgpcheck.InvalidSelector || p.Problems[0].Kind != "BGPConfiguration" {
+			t.Errorf("problems are %+v", p.Problems)
+		}
+		s := newSettings(&in.Configuration.Spec)
+		for _, n := range in.NodeNetworks {
+			if n.Name == self {
+				as, id := s.of(n.Labels)
+				got[self] = fmt.Sprint(as, " ", id)
+				if p.Global.AS != as {
+					t.Errorf("%s has AS %d, not %d", self, p.Global.AS, as)
+				}
+			}
+		}
+	}
+	for node, want := range map[string]string{"a": "65001 2.2.2.2", "b": "65001 1.1.1.1", "c": "65000 3.3.3.3"} {
+		if got[node] != want {
+			t.Errorf("%s has %s, not %s", node, got[node], want)
+		}
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"crypto/sha256"
 	"net/netip"
 
+	"k8s.io/apimachinery/pkg/labels"
+
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/bgpcheck"
 )
 
 const (
@@ -12,7 +15,7 @@ const (
 	defaultPort = 179
 )
 
-// node is what a plan needs to know of a NodeNetwork.
+// node is what a plan needs to know of a node.
 type node struct {
 	name      string
 	labels    map[string]string
@@ -22,14 +25,63 @@ type node struct {
 	subnets   []netip.Prefix
 }
 
-func readNode(nn *v1alpha1.NodeNetwork, clusterAS uint32) node {
-	n := node{name: nn.Name, labels: nn.Labels, as: clusterAS}
-	if as := nn.Spec.ASNumber; as != nil && validAS(*as) {
-		n.as = uint32(*as)
+// settings are those of the BGPConfiguration that differ from node to node.
+type settings struct {
+	as      uint32
+	entries []settingsEntry
+}
+
+type settingsEntry struct {
+	selector  labels.Selector
+	as        uint32     // 0 for none
+	clusterID netip.Addr // not valid for none
+}
+
+func newSettings(spec *v1alpha1.BGPConfigurationSpec) settings {
+	s := settings{as: defaultAS}
+	if bgpcheck.ValidAS(spec.ASNumber) {
+		s.as = uint32(spec.ASNumber)
 	}
-	if id, err := netip.ParseAddr(nn.Spec.RouteReflectorClusterID); err == nil && id.Is4() && !id.IsUnspecified() {
-		n.clusterID = id
+	for i := range spec.Nodes {
+		n := &spec.Nodes[i]
+		selector, problem := bgpcheck.Selector("nodeSelector", n.NodeSelector)
+		if problem != nil {
+			continue // which is among the problems of the BGPConfiguration
+		}
+		entry := settingsEntry{selector: selector}
+		if n.ASNumber != nil && bgpcheck.ValidAS(*n.ASNumber) {
+			entry.as = uint32(*n.ASNumber)
+		}
+		if id, err := netip.ParseAddr(n.RouteReflectorClusterID); err == nil && id.Is4() && !id.IsUnspecified() {
+			entry.clusterID = id
+		}
+		s.entries = append(s.entries, entry)
 	}
+	return s
+}
+
+// of returns the settings of a node with these labels: for each, the first entry that chooses the node and has it decides.
+func (s settings) of(set labels.Set) (as uint32, clusterID netip.Addr) {
+	for _, e := range s.entries {
+		if !e.selector.Matches(set) {
+			continue
+		}
+		if as == 0 {
+			as = e.as
+		}
+		if !clusterID.IsValid() {
+			clusterID = e.clusterID
+		}
+	}
+	if as == 0 {
+		as = s.as
+	}
+	return as, clusterID
+}
+
+func readNode(nn *v1alpha1.NodeNetwork, s settings) node {
+	n := node{name: nn.Name, labels: nn.Labels}
+	n.as, n.clusterID = s.of(nn.Labels)
 	for _, a := range nn.Status.Addresses {
 		addr, err := netip.ParseAddr(a.Address)
 		if err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() {
@@ -49,8 +101,6 @@ func readNode(nn *v1alpha1.NodeNetwork, clusterAS uint32) node {
 	}
 	return n
 }
-
-func validAS(as int64) bool { return as >= 1 && as <= 1<<32-1 }
 
 // address returns the node's address of the same family as peer.
 func (n node) address(peer netip.Addr) netip.Addr {

@@ -1,60 +1,36 @@
 package bgpplan
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/bgpcheck"
 )
 
-// prefixRanges returns what a rule's cidr and prefixLength match. No range holds a prefix that two of them match, and
-// for every prefix the longest of them that covers it decides: GoBGP looks at no other.
-func prefixRanges(r *v1alpha1.BGPFilterRule, bits int) ([]PrefixRange, error) {
-	lo, hi := 0, bits
-	if l := r.PrefixLength; l != nil {
-		if l.Min != nil {
-			lo = int(*l.Min)
-		}
-		if l.Max != nil {
-			hi = int(*l.Max)
-		}
-	}
-	if lo < 0 || hi < lo {
-		return nil, fmt.Errorf("has a prefixLength from %d to %d, which matches nothing; swap or remove them", lo, hi)
-	}
-	if hi = min(hi, bits); lo > hi {
-		return nil, fmt.Errorf("wants prefixes of at least %d bits, but the longest have %d; correct prefixLength", lo, bits)
-	}
+// prefixRanges returns what cidr and prefixLength of a valid rule match. No range holds a prefix that two of them match,
+// and for every prefix the longest of them that covers it decides: GoBGP looks at no other.
+func prefixRanges(r *v1alpha1.BGPFilterRule, bits int) []PrefixRange {
+	low, high := bgpcheck.Lengths(r, bits)
+	high = min(high, bits)
 	if r.CIDR == "" {
 		zero := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if bits == 128 {
 			zero = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		}
-		return []PrefixRange{{Prefix: zero, Min: uint8(lo), Max: uint8(hi)}}, nil
+		return []PrefixRange{{Prefix: zero, Min: uint8(low), Max: uint8(high)}}
 	}
-	cidr, err := netip.ParsePrefix(r.CIDR)
-	if err != nil || cidr.Addr().BitLen() != bits {
-		return nil, fmt.Errorf("has the cidr %s; write one of the rule's family", quote(r.CIDR))
-	}
+	cidr, _ := netip.ParsePrefix(r.CIDR)
 	cidr = cidr.Masked()
-	var ranges []PrefixRange
 	switch r.MatchOperator {
 	case v1alpha1.CIDREqual:
-		ranges = within(nil, cidr, cidr.Bits(), cidr.Bits(), lo, hi)
+		return within(nil, cidr, cidr.Bits(), cidr.Bits(), low, high)
 	case v1alpha1.CIDRIn:
-		ranges = within(nil, cidr, cidr.Bits(), bits, lo, hi)
+		return within(nil, cidr, cidr.Bits(), bits, low, high)
 	case v1alpha1.CIDRNotEqual:
-		ranges = within(outside(cidr, lo, hi), cidr, cidr.Bits()+1, bits, lo, hi)
-	case v1alpha1.CIDRNotIn:
-		ranges = outside(cidr, lo, hi)
-	default:
-		return nil, fmt.Errorf("has the matchOperator %s; use Equal, NotEqual, In or NotIn", quote(string(r.MatchOperator)))
+		return within(outside(cidr, low, high), cidr, cidr.Bits()+1, bits, low, high)
+	default: // NotIn
+		return outside(cidr, low, high)
 	}
-	if len(ranges) == 0 {
-		return nil, fmt.Errorf("matches nothing: no prefix is %s %s and has %d to %d bits; correct cidr, matchOperator or prefixLength",
-			r.MatchOperator, cidr, lo, hi)
-	}
-	return ranges, nil
 }
 
 // within appends the prefixes inside p that have from..to bits and lo..hi bits, if there are any.

@@ -23,7 +23,7 @@ func sample(t *testing.T, name string, in *Input) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in.Passwords = map[SecretKey]string{}
+	in.Passwords = Passwords{}
 	for _, doc := range bytes.Split(file, []byte("\n---\n")) {
 		var meta metav1.TypeMeta
 		if err := yaml.Unmarshal(doc, &meta); err != nil {
@@ -51,7 +51,7 @@ func sample(t *testing.T, name string, in *Input) {
 			var s corev1.Secret
 			into(&s)
 			for k, v := range s.StringData {
-				in.Passwords[SecretKey{s.Name, k}] = v
+				in.Passwords[s.Name] = map[string]string{k: v}
 			}
 		default:
 			t.Fatalf("%s has a %q", name, meta.Kind)
@@ -71,7 +71,6 @@ func TestSamples(t *testing.T) {
 		{"reflectors.yaml", "a", func(in *Input) {
 			for i := range 2 {
 				in.NodeNetworks[i].Labels["route-reflector"] = "true"
-				in.NodeNetworks[i].Spec.RouteReflectorClusterID = "224.0.0.1"
 			}
 		}, []string{"10.0.0.2 AS64512 BGPPeer/reflectors", "10.0.9.3 AS64512 BGPPeer/reflectors client"}},
 		{"top-of-rack.yaml", "a", func(in *Input) {

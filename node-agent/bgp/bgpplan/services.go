@@ -14,9 +14,9 @@ import (
 // node; external and load balancer IPs one by one. With externalTrafficPolicy Local an address is announced alone, and
 // only where a ready endpoint is.
 func (p *planner) servicePrefixes() (prefixes []netip.Prefix) {
-	cluster := p.ranges("serviceClusterIPs", p.config.ServiceClusterIPs)
-	external := p.ranges("serviceExternalIPs", p.config.ServiceExternalIPs)
-	balancer := p.ranges("serviceLoadBalancerIPs", p.config.ServiceLoadBalancerIPs)
+	cluster := ranges(p.config.ServiceClusterIPs)
+	external := ranges(p.config.ServiceExternalIPs)
+	balancer := ranges(p.config.ServiceLoadBalancerIPs)
 	if len(cluster)+len(external)+len(balancer) == 0 {
 		return nil
 	}
@@ -44,16 +44,13 @@ func (p *planner) servicePrefixes() (prefixes []netip.Prefix) {
 	return prefixes
 }
 
-func (p *planner) ranges(field string, list []v1alpha1.ServiceCIDR) (ranges []netip.Prefix) {
+func ranges(list []v1alpha1.ServiceCIDR) (out []netip.Prefix) {
 	for _, r := range list {
-		cidr, err := netip.ParsePrefix(r.CIDR)
-		if err != nil {
-			p.problem("BGPConfiguration", "default", "InvalidCIDR", field+" has "+quote(r.CIDR)+", which is not a CIDR; correct it.")
-			continue
+		if cidr, err := netip.ParsePrefix(r.CIDR); err == nil { // others are among the problems of the BGPConfiguration
+			out = append(out, cidr.Masked())
 		}
-		ranges = append(ranges, cidr.Masked())
 	}
-	return ranges
+	return out
 }
 
 // appendInside appends the addresses that are in one of the ranges.

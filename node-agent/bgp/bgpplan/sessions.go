@@ -1,7 +1,6 @@
 package bgpplan
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,29 +10,23 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/bgpcheck"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 )
 
-const (
-	defaultHold    = 90 * time.Second
-	defaultRestart = 120 * time.Second
-	maxPassword    = 80 // TCP_MD5SIG_MAXKEYLEN of linux/tcp.h
-)
+const defaultRestart = 120 * time.Second
 
 // sessions returns this node's sessions: those of BGPPeers, oldest first, then the mesh's. The first one with an
 // address has it.
 func (p *planner) sessions() []Session {
 	byPeer := map[netip.Addr]Session{}
 	peers := slices.Clone(p.in.Peers)
-	slices.SortFunc(peers, func(a, b v1alpha1.BGPPeer) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(peers, func(a, b v1alpha1.BGPPeer) int { return bgpcheck.CompareAge(&a, &b) })
 	for i := range peers {
 		for _, s := range p.peerSessions(&peers[i]) {
 			if older, ok := byPeer[s.Peer]; ok {
 				if older.Source != s.Source {
-					p.peerProblem(&peers[i], "DuplicatePeer", fmt.Sprintf(
-						"%s has a session with %s already, and it is older; remove the address or the node from one of the two.", older.Source, s.Peer))
+					p.problem("BGPPeer", peers[i].Name, bgpcheck.Duplicate(older.Source, s.Peer))
 				}
 				continue
 			}
@@ -53,18 +46,6 @@ func (p *planner) sessions() []Session {
 	return list
 }
 
-func (p *planner) peerProblem(peer *v1alpha1.BGPPeer, reason, message string) {
-	p.problem("BGPPeer", peer.Name, reason, message)
-}
-
-// selector turns a label selector into a match. A nil one matches all.
-func selector(s *metav1.LabelSelector) (labels.Selector, error) {
-	if s == nil {
-		return labels.Everything(), nil
-	}
-	return metav1.LabelSelectorAsSelector(s)
-}
-
 func (p *planner) matching(s labels.Selector) (matched []node) {
 	for _, n := range p.nodes {
 		if s.Matches(labels.Set(n.labels)) {
@@ -76,33 +57,27 @@ func (p *planner) matching(s labels.Selector) (matched []node) {
 
 // peerSessions returns the sessions that one BGPPeer gives this node.
 func (p *planner) peerSessions(peer *v1alpha1.BGPPeer) []Session {
-	here, err := selector(peer.Spec.NodeSelector)
-	if err != nil {
-		p.peerProblem(peer, "InvalidSelector", fmt.Sprintf("nodeSelector can't be used: %v; correct it.", err))
+	here, problem := bgpcheck.Selector("nodeSelector", peer.Spec.NodeSelector)
+	if problem == nil {
+		problem = bgpcheck.Selected(&peer.Spec, p.labels)
+	}
+	if problem != nil {
+		p.problem("BGPPeer", peer.Name, *problem)
 		return nil
 	}
-	if len(p.matching(here)) == 0 {
-		p.peerProblem(peer, "NoNodeSelected", "nodeSelector matches no node; label a node or change the selector.")
+	if peer.Spec.PeerSelector == nil && !here.Matches(labels.Set(p.self.labels)) {
+		return nil
+	}
+	if problem := bgpcheck.Peer(&peer.Spec); problem != nil {
+		p.problem("BGPPeer", peer.Name, *problem)
 		return nil
 	}
 	if peer.Spec.PeerSelector != nil {
 		return p.nodeSessions(peer, here)
 	}
-	if !here.Matches(labels.Set(p.self.labels)) {
-		return nil
-	}
-	addr, err := netip.ParseAddr(peer.Spec.PeerIP)
-	if err != nil || addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "" {
-		p.peerProblem(peer, "InvalidAddress", "peerIP is "+quote(peer.Spec.PeerIP)+"; write the IP address of a router.")
-		return nil
-	}
-	addr = addr.Unmap()
+	addr, _ := bgpcheck.Address(peer.Spec.PeerIP)
 	if addr == p.self.v4 || addr == p.self.v6 {
 		return nil // A BGPPeer for all nodes may name one of them: that one has no session with itself.
-	}
-	if peer.Spec.ASNumber == nil || !validAS(*peer.Spec.ASNumber) {
-		p.peerProblem(peer, "InvalidASNumber", "asNumber is missing or out of range; set it to the AS number of the router.")
-		return nil
 	}
 	other := node{as: uint32(*peer.Spec.ASNumber)}
 	for _, n := range p.nodes {
@@ -124,16 +99,7 @@ func (p *planner) peerSessions(peer *v1alpha1.BGPPeer) []Session {
 // nodeSessions returns the sessions of a BGPPeer with a peerSelector. Both sides have them, whichever of the two
 // selectors a node matches.
 func (p *planner) nodeSessions(peer *v1alpha1.BGPPeer, here labels.Selector) (sessions []Session) {
-	there, err := selector(peer.Spec.PeerSelector)
-	if err != nil {
-		p.peerProblem(peer, "InvalidSelector", fmt.Sprintf("peerSelector can't be used: %v; correct it.", err))
-		return nil
-	}
-	matched := p.matching(there)
-	if len(matched) == 0 {
-		p.peerProblem(peer, "NoPeerSelected", "peerSelector matches no node; label a node or change the selector.")
-		return nil
-	}
+	there, _ := bgpcheck.Selector("peerSelector", peer.Spec.PeerSelector)
 	selfHere, selfThere := here.Matches(labels.Set(p.self.labels)), there.Matches(labels.Set(p.self.labels))
 	for _, n := range p.nodes {
 		hereN, thereN := here.Matches(labels.Set(n.labels)), there.Matches(labels.Set(n.labels))
@@ -156,7 +122,7 @@ func (p *planner) nodeSessions(peer *v1alpha1.BGPPeer, here labels.Selector) (se
 func (p *planner) session(peer *v1alpha1.BGPPeer, addr netip.Addr, other node, port uint16) (Session, bool) {
 	spec := &peer.Spec
 	s := p.newSession("BGPPeer/"+peer.Name, addr, other, port)
-	if as := spec.LocalASNumber; as != nil && validAS(*as) {
+	if as := spec.LocalASNumber; as != nil && bgpcheck.ValidAS(*as) {
 		s.LocalAS = uint32(*as)
 		if spec.PeerSelector != nil {
 			s.PeerAS = s.LocalAS // The other node shows it too.
@@ -169,23 +135,17 @@ func (p *planner) session(peer *v1alpha1.BGPPeer, addr netip.Addr, other node, p
 	if spec.SourceAddress == v1alpha1.SourceAddressNone {
 		s.SourceAddress = netip.Addr{}
 	} else if !s.SourceAddress.IsValid() {
-		p.peerProblem(peer, "NoSourceAddress", fmt.Sprintf(
-			"Node %s has no address of the family of %s; give it one, or set sourceAddress to None.", p.self.name, addr))
+		p.problem("BGPPeer", peer.Name, bgpcheck.Problem{Reason: bgpcheck.NoSourceAddress, Message: fmt.Sprintf(
+			"Node %s has no address of the family of %s; give it one, or set sourceAddress to None.", p.self.name, addr)})
 		return s, false
 	}
 	switch {
-	case spec.TTLSecurity != nil && spec.EBGPMultihop != nil:
-		p.peerProblem(peer, "Contradiction", "ttlSecurity and ebgpMultihop exclude each other; remove one of them.")
-		return s, false
 	case spec.TTLSecurity != nil:
 		s.TTLSecurity, s.Multihop = uint8(min(max(*spec.TTLSecurity, 1), 254)), 0
 	case spec.EBGPMultihop != nil:
 		s.Multihop = uint8(min(max(*spec.EBGPMultihop, 1), 255))
 	}
-	if s.HoldTime, s.KeepaliveTime, ok = timers(spec.HoldTime, spec.KeepaliveTime); !ok {
-		p.peerProblem(peer, "InvalidTimers", "holdTime must be 0s or 3s to 65535s, and keepaliveTime at least 1s and shorter; correct them.")
-		return s, false
-	}
+	s.HoldTime, s.KeepaliveTime, _ = bgpcheck.Timers(spec.HoldTime, spec.KeepaliveTime)
 	s.RestartTime = restartTime(spec.MaxRestartTime)
 	if n := spec.NumAllowedLocalASNumbers; n != nil {
 		s.AllowOwnAS = uint8(min(max(*n, 0), 10))
@@ -203,12 +163,11 @@ func (p *planner) session(peer *v1alpha1.BGPPeer, addr netip.Addr, other node, p
 		s.Link = p.self.subnets
 	}
 	if spec.ReachableBy != "" {
-		via, err := netip.ParseAddr(spec.ReachableBy)
-		if err != nil || via.Unmap().Is4() != addr.Is4() {
-			p.peerProblem(peer, "InvalidAddress", "reachableBy is "+quote(spec.ReachableBy)+"; write a gateway's address of the peer's family.")
-			return s, false
+		via, _ := bgpcheck.Address(spec.ReachableBy)
+		if via.Is4() != addr.Is4() {
+			return s, false // A gateway for peers of the other family; only a peerSelector can have both.
 		}
-		if route := (routeplan.PeerRoute{Peer: addr, Via: via.Unmap()}); !slices.Contains(p.plan.PeerRoutes, route) {
+		if route := (routeplan.PeerRoute{Peer: addr, Via: via}); !slices.Contains(p.plan.PeerRoutes, route) {
 			p.plan.PeerRoutes = append(p.plan.PeerRoutes, route)
 		}
 	}
@@ -222,7 +181,7 @@ func (p *planner) session(peer *v1alpha1.BGPPeer, addr netip.Addr, other node, p
 func (p *planner) newSession(source string, addr netip.Addr, other node, port uint16) Session {
 	s := Session{
 		Peer: addr, PeerAS: other.as, LocalAS: p.self.as, Port: port, Source: source, Node: other.name,
-		SourceAddress: p.self.address(addr), HoldTime: defaultHold, KeepaliveTime: defaultHold / 3,
+		SourceAddress: p.self.address(addr), HoldTime: bgpcheck.DefaultHold, KeepaliveTime: bgpcheck.DefaultHold / 3,
 		RestartTime: defaultRestart, NextHop: NextHopAuto, Reflector: p.self.clusterID.IsValid(),
 	}
 	// The transport's family is always on; the other needs a next hop to announce.
@@ -247,11 +206,9 @@ func (p *planner) meshSessions() (sessions []Session) {
 	if !ok {
 		return nil
 	}
-	hold, keepalive, ok := timers(mesh.HoldTime, mesh.KeepaliveTime)
+	hold, keepalive, ok := bgpcheck.Timers(mesh.HoldTime, mesh.KeepaliveTime)
 	if !ok {
-		p.problem("BGPConfiguration", "default", "InvalidTimers",
-			"holdTime of the mesh must be 0s or 3s to 65535s, and keepaliveTime at least 1s and shorter; correct them.")
-		return nil
+		return nil // which is among the problems of the BGPConfiguration
 	}
 	for _, n := range p.nodes {
 		own, addr, ok := common(p.self, n)
@@ -268,41 +225,14 @@ func (p *planner) meshSessions() (sessions []Session) {
 
 // password looks a password up. Without one that is asked for there is no session: it would run unprotected.
 func (p *planner) password(kind, name string, ref *v1alpha1.BGPPassword) (Secret, bool) {
+	if problem := bgpcheck.Password(ref, p.lengths); problem != nil {
+		p.problem(kind, name, *problem)
+		return "", false
+	}
 	if ref == nil {
 		return "", true
 	}
-	key := SecretKey{Name: ref.SecretKeyRef.Name, Key: ref.SecretKeyRef.Key}
-	value, exists := p.in.Passwords[key]
-	where := fmt.Sprintf("key %s of Secret %s/%s", quote(key.Key), v1alpha1.SystemNamespace, key.Name)
-	switch {
-	case !exists:
-		p.problem(kind, name, "SecretNotFound", "The password is missing: create "+where+".")
-	case value == "":
-		p.problem(kind, name, "EmptyPassword", "The password is empty: put one in "+where+".")
-	case len(value) > maxPassword:
-		p.problem(kind, name, "PasswordTooLong", fmt.Sprintf("The password is longer than %d bytes: shorten it in %s.", maxPassword, where))
-	default:
-		return Secret(value), true
-	}
-	return "", false
-}
-
-func timers(hold, keepalive *metav1.Duration) (time.Duration, time.Duration, bool) {
-	h := defaultHold
-	if hold != nil {
-		h = hold.Duration.Truncate(time.Second)
-	}
-	if h != 0 && (h < 3*time.Second || h > 65535*time.Second) {
-		return 0, 0, false
-	}
-	k := h / 3
-	if keepalive != nil {
-		k = keepalive.Duration.Truncate(time.Second)
-		if k < time.Second || h != 0 && k >= h {
-			return 0, 0, false
-		}
-	}
-	return h, k.Truncate(time.Second), true
+	return Secret(p.in.Passwords[ref.SecretKeyRef.Name][ref.SecretKeyRef.Key]), true
 }
 
 func restartTime(d *metav1.Duration) time.Duration {

@@ -102,10 +102,13 @@ func (f *fabric) reflectors(t *testing.T) {
 	stop, across := traffic(t, f.pods[0], f.pods[1]), traffic(t, f.pods[1], f.pods[3])
 	for _, i := range []int{0, 2} {
 		edit(t, f.Lab, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f.Nodes[i].Name}}, func(n *corev1.Node) { n.Labels["route-reflector"] = "true" })
-		edit(t, f.Lab, &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: f.Nodes[i].Name}}, func(n *v1alpha1.NodeNetwork) {
-			n.Spec.RouteReflectorClusterID = "224.0.0.1"
-		})
 	}
+	edit(t, f.Lab, configuration(), func(c *v1alpha1.BGPConfiguration) {
+		c.Spec.Nodes = []v1alpha1.BGPNodeSettings{{
+			NodeSelector:            &metav1.LabelSelector{MatchLabels: map[string]string{"route-reflector": "true"}},
+			RouteReflectorClusterID: "224.0.0.1",
+		}}
+	})
 	f.Create(t, &v1alpha1.BGPPeer{ObjectMeta: metav1.ObjectMeta{Name: "reflectors"}, Spec: v1alpha1.BGPPeerSpec{
 		PeerSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"route-reflector": "true"}},
 	}})

@@ -306,7 +306,6 @@ func (m *manifests) backToMesh(t *testing.T) {
 	m.kubectl(t, "delete", "bgppeer", "reflectors")
 	for _, i := range []int{0, 2} {
 		m.kubectl(t, "label", "node", m.Nodes[i].Name, "route-reflector-")
-		m.kubectl(t, "patch", "nodenetwork", m.Nodes[i].Name, "--type=merge", "-p", `{"spec":{"routeReflectorClusterID":null}}`)
 	}
 	awaitSessions(t, m.Lab, "NodeToNodeMesh", 3, 3, 3, 3)
 	m.awaitRouted(t)

@@ -30,15 +30,17 @@ func TestBGPPeerStatus(t *testing.T) {
 			return ""
 		})
 	}
-	reason("SecretMissing", "0/0")
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "tor"}, Data: map[string][]byte{"password": []byte("x")}}
+	reason("SecretNotFound", "0/0")
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.BGPNamespace, Name: "tor"}, Data: map[string][]byte{"password": []byte("x")}}
 	w.must(w.Create(w.ctx, secret))
 	defer func() { w.must(w.Delete(w.ctx, secret)) }()
-	reason("NoNodes", "0/0")
+	reason("NoNodeSelected", "0/0")
 	w.node("n1", "192.168.0.1")
 	reason("SessionsDown", "0/1")
-	w.report("n1", func(nn *v1alpha1.NodeNetwork) {
-		nn.Status.BGP = &v1alpha1.BGPStatus{Sessions: []v1alpha1.BGPSessionStatus{{Peer: "192.168.0.254", Source: "BGPPeer/tor", State: "Established"}}}
-	})
+	state := &v1alpha1.BGPNodeState{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+	w.must(w.Create(w.ctx, state))
+	defer func() { w.must(client.IgnoreNotFound(w.Delete(w.ctx, state))) }()
+	state.Status.Sources = []v1alpha1.BGPSourceStatus{{Source: "BGPPeer/tor", Expected: 1, Established: 1}}
+	w.must(w.Status().Update(w.ctx, state))
 	reason("SessionsEstablished", "1/1")
 }

@@ -22,6 +22,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/controllers/bgp"
 )
 
 // LeaderLease is the name of the Lease that controllers elect their leader by.
@@ -130,7 +131,7 @@ func addReconcilers(mgr manager.Manager, o Options) error {
 		Pulse: pulse, Blocks: blocks, Interval: o.StatusInterval}
 	nodes := &NodeReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: events, Meters: m, Now: time.Now,
 		Pulse: pulse, LeaseDuration: o.AgentLeaseDuration}
-	peers := &BGPReconciler{Client: mgr.GetClient(), Now: time.Now}
+	peers := &bgp.Reconciler{Client: mgr.GetClient(), Now: time.Now}
 	for _, r := range []interface{ SetupWithManager(manager.Manager) error }{blocks, pools, nodes, peers} {
 		if err := r.SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up %T: %w", r, err)
@@ -146,7 +147,7 @@ func cacheOptions() cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Node{}:          {Transform: slimNode},
-			&corev1.Secret{}:        {Namespaces: own, Transform: blankSecret},
+			&corev1.Secret{}:        {Namespaces: map[string]cache.Config{v1alpha1.BGPNamespace: {}}, Transform: blankSecret},
 			&coordinationv1.Lease{}: {Namespaces: own},
 		},
 	}

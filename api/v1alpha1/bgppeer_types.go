@@ -31,14 +31,14 @@ const (
 
 // BGPPassword refers to a Secret.
 type BGPPassword struct {
-	// secretKeyRef chooses a key of a Secret in the namespace causeway-system.
+	// secretKeyRef chooses a key of a Secret in the namespace causeway-bgp.
 	SecretKeyRef corev1.SecretKeySelector `json:"secretKeyRef"`
 }
 
 // BGPPeerSpec is a session with a router, or sessions among nodes.
 // +kubebuilder:validation:XValidation:rule="has(self.peerIP) != has(self.peerSelector)",message="set exactly one of peerIP (a router) and peerSelector (nodes of the cluster)"
 // +kubebuilder:validation:XValidation:rule="!has(self.peerIP) || has(self.asNumber)",message="asNumber is needed with peerIP: the AS number of that router",fieldPath=".asNumber"
-// +kubebuilder:validation:XValidation:rule="!has(self.peerSelector) || !has(self.asNumber)",message="asNumber can't go with peerSelector: nodes have the AS number of their NodeNetwork or of the BGPConfiguration",fieldPath=".asNumber"
+// +kubebuilder:validation:XValidation:rule="!has(self.peerSelector) || !has(self.asNumber)",message="asNumber can't go with peerSelector: nodes have the AS number that the BGPConfiguration gives them",fieldPath=".asNumber"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ttlSecurity) && has(self.ebgpMultihop))",message="ttlSecurity and ebgpMultihop exclude each other (RFC 5082)"
 // +kubebuilder:validation:XValidation:rule="!has(self.keepOriginalNextHop) || !self.keepOriginalNextHop || !has(self.nextHopMode) || self.nextHopMode == 'Keep'",message="keepOriginalNextHop contradicts nextHopMode; leave one of them out",fieldPath=".nextHopMode"
 // +kubebuilder:validation:XValidation:rule="!has(self.holdTime) || !has(self.keepaliveTime) || duration(self.keepaliveTime) < duration(self.holdTime) || duration(self.holdTime) == duration('0s')",message="keepaliveTime must be shorter than holdTime",fieldPath=".keepaliveTime"

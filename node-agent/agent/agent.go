@@ -97,7 +97,7 @@ func New(o Options) (*Agent, error) {
 	if a.dataplane, err = newDataplane(a); err != nil {
 		return nil, err
 	}
-	a.bgpReads = bgp.NewCachedObjects(o.Node, api.Cache)
+	a.bgpReads = bgp.NewCachedObjects(o.Node, api.Cache, bgp.NewPasswords(bgp.APISecrets{Client: api.Client}, o.Log))
 	a.bgp = a.newBGP(speaker.SocketBeside(o.Socket))
 	return a, nil
 }

@@ -11,9 +11,6 @@ import (
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
 )
 
-// conditionBGPReady is the NodeNetwork's condition about its sessions.
-const conditionBGPReady = "BGPReady"
-
 // newBGP connects the BGP loop with the parts that it needs.
 func (a *Agent) newBGP(socket string) *bgp.Loop {
 	supervisor := &speaker.Supervisor{Socket: socket, Log: slog.New(logr.ToSlogHandler(a.log))}
@@ -35,15 +32,9 @@ func (r bgpReporter) Event(kind, reason, message string) { r.events.Event(kind, 
 // ReportBGP implements bgp.Reporter.
 func (r bgpReporter) ReportBGP(state bgp.State) {
 	r.metrics.sessions(state.Sessions)
-	if !state.Active {
-		r.network.SetBGP(nil)
+	if state.Active {
+		r.bgpState.Set(state.Status())
+	} else {
 		r.bgpState.Set(v1alpha1.BGPNodeStateStatus{SessionCounts: "0/0"})
-		return
 	}
-	status := state.Status()
-	r.network.SetBGP(&v1alpha1.BGPStatus{ASNumber: status.ASNumber, RouterID: status.RouterID, Sessions: state.Sessions})
-	for _, c := range status.Conditions {
-		r.network.SetCondition(conditionBGPReady, c.Status, c.Reason, c.Message)
-	}
-	r.bgpState.Set(status)
 }

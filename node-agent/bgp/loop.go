@@ -98,6 +98,7 @@ func (l *Loop) PeerRoutes() []routeplan.PeerRoute {
 
 // Run works until the context ends. The speaker's process goes on then.
 func (l *Loop) Run(ctx context.Context) error {
+	defer l.o.Objects.Wait()
 	defer l.workers.Wait()
 	if l.o.SpeakerRan {
 		l.connect(ctx)

@@ -51,6 +51,8 @@ func (f *fakes) Read(context.Context) (bgpplan.Input, error) {
 	return f.input, f.readErr
 }
 
+func (f *fakes) Wait() {}
+
 func (f *fakes) Cordoned(context.Context) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

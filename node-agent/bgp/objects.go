@@ -27,9 +27,10 @@ type Cache interface {
 
 // CachedObjects reads API objects from caches, and says when one that BGP uses has changed in a part that BGP uses.
 type CachedObjects struct {
-	node  string
-	cache Cache
-	loop  Waker
+	node      string
+	cache     Cache
+	passwords *Passwords
+	loop      Waker
 
 	watched map[string]bool // kinds that are watched from their first use on
 
@@ -47,9 +48,9 @@ type Waker interface {
 }
 
 // NewCachedObjects returns the objects that a node's plan is made of. Call Watch before the caches are started.
-func NewCachedObjects(node string, c Cache) *CachedObjects {
+func NewCachedObjects(node string, c Cache, p *Passwords) *CachedObjects {
 	return &CachedObjects{
-		node: node, cache: c, watched: map[string]bool{}, blocks: map[string]bgpplan.Block{}, addresses: map[string][]v1alpha1.NodeAddress{},
+		node: node, cache: c, passwords: p, watched: map[string]bool{}, blocks: map[string]bgpplan.Block{}, addresses: map[string][]v1alpha1.NodeAddress{},
 	}
 }
 
@@ -158,6 +159,9 @@ func (o *CachedObjects) useNode(object client.Object, gone bool) {
 	}
 }
 
+// Wait implements Objects.
+func (o *CachedObjects) Wait() { o.passwords.Wait() }
+
 // Cordoned implements Objects.
 func (o *CachedObjects) Cordoned(context.Context) bool {
 	o.mu.Lock()
@@ -197,7 +201,9 @@ func (o *CachedObjects) Read(ctx context.Context) (bgpplan.Input, error) {
 	if err := o.readServices(ctx, &in); err != nil {
 		return in, err
 	}
-	return in, o.readPasswords(ctx, &in)
+	var err error
+	in.Passwords, err = o.passwords.Read(ctx, bgpplan.SecretsOf(in), o.loop.Wake)
+	return in, err
 }
 
 // lastAddresses gives a node that says no addresses the last ones that it said. A node that lives has addresses: an agent
@@ -231,29 +237,6 @@ func (o *CachedObjects) readServices(ctx context.Context, in *bgpplan.Input) err
 		return err
 	}
 	in.Services, in.EndpointSlices = services.Items, endpoints.Items
-	return nil
-}
-
-// readPasswords watches the Secrets of causeway-system only where a session has a password.
-func (o *CachedObjects) readPasswords(ctx context.Context, in *bgpplan.Input) error {
-	needed := in.Configuration != nil && in.Configuration.Spec.NodeToNodeMesh.Password != nil
-	for _, p := range in.Peers {
-		needed = needed || p.Spec.Password != nil
-	}
-	if !needed {
-		return nil
-	}
-	var secrets corev1.SecretList
-	if err := o.follow(ctx, &corev1.Secret{}, &secrets); err != nil {
-		return err
-	}
-	in.Passwords = make(bgpplan.Passwords, len(secrets.Items))
-	for _, s := range secrets.Items {
-		in.Passwords[s.Name] = map[string]string{}
-		for key, value := range s.Data {
-			in.Passwords[s.Name][key] = string(value)
-		}
-	}
 	return nil
 }
 

@@ -18,7 +18,7 @@ func (w *waker) PodsChanged() { w.pods++ }
 
 // TestAddressesOfASilentNodeStay has a node's agent write no addresses: the sessions with that node must not end.
 func TestAddressesOfASilentNodeStay(t *testing.T) {
-	o := NewCachedObjects("a", nil)
+	o := NewCachedObjects("a", nil, nil)
 	node := func(uid string, addresses ...string) []v1alpha1.NodeNetwork {
 		n := v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: "b", UID: types.UID(uid)}}
 		for _, a := range addresses {
@@ -52,7 +52,7 @@ func TestAddressesOfASilentNodeStay(t *testing.T) {
 
 func TestOnlyOwnBlocksWake(t *testing.T) {
 	w := &waker{}
-	o := NewCachedObjects("a", nil)
+	o := NewCachedObjects("a", nil, nil)
 	o.loop = w
 	block := func(node, cidr string) *v1alpha1.IPBlock {
 		return &v1alpha1.IPBlock{ObjectMeta: metav1.ObjectMeta{Name: "one"}, Spec: v1alpha1.IPBlockSpec{Node: node, CIDR: cidr, Pool: "pods"}}
@@ -81,7 +81,7 @@ func TestOnlyOwnBlocksWake(t *testing.T) {
 
 func TestCordonedNode(t *testing.T) {
 	w := &waker{}
-	o := NewCachedObjects("a", nil)
+	o := NewCachedObjects("a", nil, nil)
 	o.loop = w
 	node := func(name string, unschedulable bool) *corev1.Node {
 		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.NodeSpec{Unschedulable: unschedulable}}

@@ -36,6 +36,8 @@ type Options struct {
 type Objects interface {
 	// Read returns them. PodAddresses, Links and Draining of the input are left out.
 	Read(ctx context.Context) (bgpplan.Input, error)
+	// Wait waits until what Read has started has ended, after Read's context has.
+	Wait()
 	// Cordoned says whether the own Node takes no new pods.
 	Cordoned(ctx context.Context) bool
 }

@@ -52,8 +52,7 @@ func newMapper() meta.RESTMapper {
 	for _, kind := range []string{"Pod", "Secret", "Service", "Event"} {
 		m.Add(core.WithKind(kind), meta.RESTScopeNamespace)
 	}
-	// A cache of chosen namespaces asks for the scope by the kind of the list.
-	m.Add(core.WithKind("SecretList"), meta.RESTScopeNamespace)
+	m.Add(core.WithKind("SecretList"), meta.RESTScopeNamespace) // a watch asks for the scope by the kind of the list
 	m.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
 	m.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
 	return m
@@ -62,7 +61,7 @@ func newMapper() meta.RESTMapper {
 // Connection is the agent's way to the API: a client that asks the server, and a cache that watches.
 type Connection struct {
 	// Client asks the API server itself.
-	Client client.Client
+	Client client.WithWatch
 	// Cache watches what is asked of it.
 	Cache cache.Cache
 	// REST speaks to our API group without decoding answers.
@@ -83,7 +82,7 @@ func Connect(config *rest.Config, node string) (*Connection, error) {
 		return nil, err
 	}
 	mapper := newMapper()
-	direct, err := client.New(config, client.Options{Scheme: scheme, Mapper: mapper})
+	direct, err := client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: mapper})
 	if err != nil {
 		return nil, fmt.Errorf("make an API client: %w", err)
 	}
@@ -99,7 +98,6 @@ func Connect(config *rest.Config, node string) (*Connection, error) {
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.WorkloadEndpoint{}: {Field: fields.OneTermEqualSelector("spec.node", node)},
 			&corev1.Node{}:               {Field: fields.OneTermEqualSelector("metadata.name", node)},
-			&corev1.Secret{}:             {Namespaces: map[string]cache.Config{v1alpha1.SystemNamespace: {}}},
 		},
 	})
 	if err != nil {

@@ -34,14 +34,12 @@ type Network struct {
 	old        oldStatus
 }
 
-// oldStatus is what moves to BlockClaim and BGPNodeState: it is written as long as there are readers.
+// oldStatus is what moves to the BlockClaim: it is written as long as there are readers.
 type oldStatus struct {
 	pools    []v1alpha1.NodePoolStatus
 	rendered map[string]Rendered
 	routes   []v1alpha1.RouteCount
-	bgp      *v1alpha1.BGPStatus
 	counted  bool
-	planned  bool
 }
 
 // NewNetwork returns the keeper of a NodeNetwork's status. Somebody must call Observe and Gone.
@@ -88,11 +86,6 @@ func (n *Network) SetRendered(pools map[string]Rendered) { n.change(func() { n.o
 // SetRoutes says how many routes of each source the kernel has.
 func (n *Network) SetRoutes(routes []v1alpha1.RouteCount) { n.change(func() { n.old.routes = routes }) }
 
-// SetBGP says how the sessions are, for a controller that does not read BGPNodeStates.
-func (n *Network) SetBGP(bgp *v1alpha1.BGPStatus) {
-	n.change(func() { n.old.bgp, n.old.planned = bgp, true })
-}
-
 func (n *Network) change(f func()) {
 	n.mu.Lock()
 	f()
@@ -136,9 +129,6 @@ func (o oldStatus) fill(s *v1alpha1.NodeNetworkStatus) {
 	}
 	if o.routes != nil {
 		s.Routes = o.routes
-	}
-	if o.planned {
-		s.BGP = o.bgp
 	}
 }
 

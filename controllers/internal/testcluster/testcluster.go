@@ -41,7 +41,7 @@ type Cluster struct {
 
 const token = "test-token"
 
-// Start starts a control plane with our CRDs and the namespace causeway-system. bin holds etcd and kube-apiserver.
+// Start starts a control plane with our CRDs and the namespaces causeway-system and causeway-bgp. bin holds etcd and kube-apiserver.
 func Start(ctx context.Context, dir, bin, crds string) (*Cluster, error) {
 	c := &Cluster{}
 	if err := c.start(ctx, dir, bin, crds); err != nil {
@@ -97,14 +97,19 @@ func (c *Cluster) start(ctx context.Context, dir, bin, crds string) error {
 }
 
 func (c *Cluster) prepare(ctx context.Context, crds string) error {
-	namespace := &corev1.Namespace{}
-	namespace.Name = v1alpha1.SystemNamespace
 	err := retry.Until(ctx, 60*time.Second, func() error {
 		var err error
 		if c.Client, err = client.NewWithWatch(c.Config, client.Options{Scheme: c.Scheme}); err != nil {
 			return err
 		}
-		return client.IgnoreAlreadyExists(c.Client.Create(ctx, namespace.DeepCopy()))
+		for _, name := range []string{v1alpha1.SystemNamespace, v1alpha1.BGPNamespace} {
+			namespace := &corev1.Namespace{}
+			namespace.Name = name
+			if err := client.IgnoreAlreadyExists(c.Client.Create(ctx, namespace)); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("wait for kube-apiserver: %w", err)

@@ -1,12 +1,16 @@
 package bgpplan
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/bgpcheck"
 )
 
 // Link is a link of this node, for filters by interface.
@@ -57,4 +61,34 @@ type Input struct {
 	Passwords      Passwords
 	// Draining withdraws all that the node announces, and keeps the sessions.
 	Draining bool
+}
+
+// SecretsOf returns the names of the Secrets that hold passwords of this node's sessions, sorted.
+func SecretsOf(in Input) []string {
+	names := map[string]bool{}
+	if c := in.Configuration; c != nil && c.Spec.NodeToNodeMesh.Enabled && c.Spec.NodeToNodeMesh.Password != nil {
+		names[c.Spec.NodeToNodeMesh.Password.SecretKeyRef.Name] = true
+	}
+	var self labels.Set
+	for i := range in.NodeNetworks {
+		if in.NodeNetworks[i].Name == in.Node {
+			self = in.NodeNetworks[i].Labels
+		}
+	}
+	for i := range in.Peers {
+		spec := &in.Peers[i].Spec
+		if spec.Password == nil {
+			continue
+		}
+		here, _ := bgpcheck.Selector("nodeSelector", spec.NodeSelector)
+		there := labels.Nothing()
+		if spec.PeerSelector != nil {
+			there, _ = bgpcheck.Selector("peerSelector", spec.PeerSelector)
+		}
+		if here.Matches(self) || there.Matches(self) {
+			names[spec.Password.SecretKeyRef.Name] = true
+		}
+	}
+	delete(names, "")
+	return slices.Sorted(maps.Keys(names))
 }

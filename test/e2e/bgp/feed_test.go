@@ -50,10 +50,11 @@ func TestFeed(t *testing.T) {
 	begin := time.Now()
 	b.reconfigure(t, feed(n.V4.String(), true))
 	ours := awaitFeed(t, l, n, "203", feedPrefixes, begin)
-	l.Eventually(t, lab.Settle, "the status counts the prefixes", func() error {
-		out, err := l.Kubectl(t.Context(), "get", "nodenetwork", n.Name, "-o", "jsonpath={.status.bgp.sessions[0].prefixesReceived}")
-		if err == nil && out != strconv.Itoa(feedPrefixes) {
-			err = fmt.Errorf("it says %q", out)
+	l.Eventually(t, lab.Settle, "the metrics count the prefixes", func() error {
+		const want = `causeway_bgp_session_prefixes{direction="received",peer="172.30.1.1"} 100000`
+		out, err := metrics(t, n)
+		if err == nil && !strings.Contains(out, want+"\n") {
+			err = fmt.Errorf("they lack %s", want)
 		}
 		return err
 	})

@@ -62,16 +62,13 @@ func traffic(t *testing.T, from, to *lab.Pod) (stop func(what string)) {
 // sessions returns a node's established sessions: peer to "source since".
 func sessions(t *testing.T, l *lab.Lab, node *lab.Node, source string) (map[string]string, error) {
 	t.Helper()
-	var nn v1alpha1.NodeNetwork
-	if err := l.Object(t.Context(), node.Name, &nn); err != nil {
+	var state v1alpha1.BGPNodeState
+	if err := client.IgnoreNotFound(l.Object(t.Context(), node.Name, &state)); err != nil {
 		return nil, err
-	}
-	if nn.Status.BGP == nil {
-		return nil, nil
 	}
 	up := map[string]string{}
 	var down []error
-	for _, s := range nn.Status.BGP.Sessions {
+	for _, s := range state.Status.Sessions {
 		switch {
 		case s.Source != source:
 		case s.State != "Established" || s.Since == nil:

@@ -191,7 +191,7 @@ func (m *manifests) mesh(t *testing.T) {
 		t.Error(err)
 	}
 	across := traffic(t, m.pods[0], m.pods[3])
-	m.kubectl(t, "patch", "secret", "-n", "causeway-system", "bgp-passwords", "-p", `{"stringData":{"mesh":"changed"}}`)
+	m.kubectl(t, "patch", "secret", "-n", "causeway-bgp", "bgp-passwords", "-p", `{"stringData":{"mesh":"changed"}}`)
 	awaitSessions(t, m.Lab, "NodeToNodeMesh", 3, 3, 3, 3)
 	m.awaitRouted(t)
 	across("another password")

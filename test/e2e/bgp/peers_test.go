@@ -58,8 +58,8 @@ func TestPeers(t *testing.T) {
 			s.Password = &v1alpha1.BGPPassword{SecretKeyRef: corev1.SecretKeySelector{
 				LocalObjectReference: corev1.LocalObjectReference{Name: "bgp-passwords"}, Key: "rack"}}
 		}))
-		awaitCondition(t, l, "locked", "SecretMissing", "There is no Secret bgp-passwords in causeway-system; create it.")
-		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "bgp-passwords"}, StringData: map[string]string{"rack": "first"}}
+		awaitCondition(t, l, "locked", "SecretNotFound", "The password is missing: create Secret causeway-bgp/bgp-passwords")
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.BGPNamespace, Name: "bgp-passwords"}, StringData: map[string]string{"rack": "first"}}
 		l.Create(t, secret)
 		awaitSessions(t, l, "BGPPeer/locked", 1, 1)
 		edit(t, l, secret, func(s *corev1.Secret) { s.StringData = map[string]string{"rack": "second"} })
@@ -80,7 +80,7 @@ func TestPeers(t *testing.T) {
 		l.Create(t, peer("nobody", "172.30.1.9", 65009, func(s *v1alpha1.BGPPeerSpec) {
 			s.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"there": "is none"}}
 		}))
-		awaitCondition(t, l, "nobody", "NoNodes", "match no node")
+		awaitCondition(t, l, "nobody", "NoNodeSelected", "matches no node")
 	})
 	t.Run("intruders", func(t *testing.T) { intruders(t, l, b, pods) })
 	t.Run("anycast", func(t *testing.T) { anycast(t, l, b) })

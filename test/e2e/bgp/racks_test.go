@@ -377,8 +377,7 @@ func (r *racks) toldAbout(t *testing.T) {
 			if down == 0 || up != down+1 || down > flaps || len(count) != 2 {
 				return fmt.Errorf("its events are %v", count)
 			}
-			const get = `exec 3<>/dev/tcp/127.0.0.1/9441; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; cat <&3`
-			out, err := n.Run(t.Context(), "bash", "-c", get)
+			out, err := metrics(t, n)
 			for _, want := range []string{
 				`causeway_bgp_session_up{peer="172.30.9.2",source="BGPPeer/flapping"} 1`,
 				`causeway_bgp_session_prefixes{direction="received",peer="172.30.9.2"} 2`,
@@ -393,20 +392,25 @@ func (r *racks) toldAbout(t *testing.T) {
 	}
 }
 
-// awaitPrefixes waits for a session's counters in the status.
-func (r *racks) awaitPrefixes(t *testing.T, n *lab.Node, peer netip.Addr, received, advertised int64) {
+// metrics returns what an agent's metrics say.
+func metrics(t *testing.T, n *lab.Node) (string, error) {
+	t.Helper()
+	const get = `exec 3<>/dev/tcp/127.0.0.1/9441; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; cat <&3`
+	return n.Run(t.Context(), "bash", "-c", get)
+}
+
+// awaitPrefixes waits for a session's counters in the metrics.
+func (r *racks) awaitPrefixes(t *testing.T, n *lab.Node, peer netip.Addr, received, advertised int) {
 	t.Helper()
 	r.Eventually(t, lab.Settle, fmt.Sprintf("%s counts the prefixes of %s", n.Name, peer), func() error {
-		var nn v1alpha1.NodeNetwork
-		if err := r.Object(t.Context(), n.Name, &nn); err != nil {
-			return err
-		}
-		for _, s := range nn.Status.BGP.Sessions {
-			if s.Peer == peer.String() && s.PrefixesReceived == received && s.PrefixesAdvertised == advertised {
-				return nil
+		out, err := metrics(t, n)
+		for direction, count := range map[string]int{"received": received, "advertised": advertised} {
+			want := fmt.Sprintf("causeway_bgp_session_prefixes{direction=%q,peer=%q} %d\n", direction, peer, count)
+			if err != nil || !strings.Contains(out, want) {
+				return fmt.Errorf("its metrics lack %s (%w)", want, err)
 			}
 		}
-		return fmt.Errorf("it has %+v", nn.Status.BGP.Sessions)
+		return nil
 	})
 }
 

@@ -99,11 +99,12 @@ func bindings() []client.Object {
 			ObjectMeta: meta, Subjects: []rbacv1.Subject{subject},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 		})
-		meta.Namespace = v1alpha1.SystemNamespace
-		out = append(out, &rbacv1.RoleBinding{
-			ObjectMeta: meta, Subjects: []rbacv1.Subject{subject},
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role},
-		})
+		for _, meta.Namespace = range []string{v1alpha1.SystemNamespace, v1alpha1.BGPNamespace} {
+			out = append(out, &rbacv1.RoleBinding{
+				ObjectMeta: meta, Subjects: []rbacv1.Subject{subject},
+				RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role},
+			})
+		}
 	}
 	return out
 }

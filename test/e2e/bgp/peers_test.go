@@ -78,7 +78,7 @@ func TestPeers(t *testing.T) {
 	})
 	t.Run("selector without nodes", func(t *testing.T) {
 		l.Create(t, peer("nobody", "172.30.1.9", 65009, func(s *v1alpha1.BGPPeerSpec) {
-			s.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"there": "is none"}}
+			s.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"there": "is-none"}}
 		}))
 		awaitCondition(t, l, "nobody", "NoNodeSelected", "matches no node")
 	})

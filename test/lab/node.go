@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/test/lab/controlplane"
 	"github.com/causeway-net/causeway/test/lab/machine"
 	"github.com/causeway-net/causeway/test/retry"
 )
@@ -62,7 +61,7 @@ func (l *Lab) AddNode(ctx context.Context, name string, subnet int) (*Node, erro
 		return nil, err
 	}
 	l.Nodes = append(l.Nodes, n)
-	if n.kubeconfig, err = l.Kubeconfig(name+".kubeconfig", controlplane.AgentPrefix+name, controlplane.AgentGroup); err != nil {
+	if n.kubeconfig, err = l.AgentKubeconfig(ctx, name); err != nil {
 		return nil, err
 	}
 	if err := n.writeConfig(ctx); err != nil {

@@ -13,18 +13,21 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/test/retry"
 )
 
-// Names that the certificates carry and the lab's bindings refer to.
+// Names by which Causeway's processes are known to the API server, as in a cluster.
 const (
-	AgentGroup     = "causeway-agents"
-	AgentPrefix    = "system:causeway-agent:"
-	ControllerUser = "causeway-controller"
+	// AgentGroup is the group of all service accounts of our namespace.
+	AgentGroup     = "system:serviceaccounts:" + v1alpha1.SystemNamespace
+	ControllerUser = "system:serviceaccount:" + v1alpha1.SystemNamespace + ":causeway-controller"
 
-	port = 6443
+	agentAccount = "causeway-agent"
+	port         = 6443
 )
 
 // Options say where things are.
@@ -48,7 +51,7 @@ type ControlPlane struct {
 	etcd, api *daemon
 }
 
-// Start starts etcd and the API server, and applies the CRDs, the namespace and the roles.
+// Start starts etcd and the API server, and applies the CRDs, the namespaces, the roles and the admission policies.
 func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	c := &ControlPlane{o: o}
 	if err := c.start(ctx); err != nil {
@@ -89,7 +92,7 @@ func (c *ControlPlane) Kubeconfig(file, user string, groups ...string) (string, 
 	if err != nil {
 		return "", err
 	}
-	text, err := kubeconfig(c.server(), c.authority.pem, cert, key)
+	text, err := kubeconfig(c.server(), c.authority.pem, &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key})
 	if err != nil {
 		return "", err
 	}
@@ -193,3 +196,14 @@ func (c *ControlPlane) waitReady(ctx context.Context) error {
 
 // permanentError is an error that waiting won't cure.
 type permanentError struct{ error }
+
+// As returns a client that asks in the name of a user, with no more rights than that user has.
+func (c *ControlPlane) As(user string) (client.WithWatch, error) {
+	config := rest.CopyConfig(c.Config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
+	out, err := client.NewWithWatch(config, client.Options{Scheme: c.Client.Scheme()})
+	if err != nil {
+		return nil, fmt.Errorf("make a client that asks as %s: %w", user, err)
+	}
+	return out, nil
+}

@@ -15,11 +15,11 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 )
 
-func kubeconfig(server string, ca, cert, key []byte) ([]byte, error) {
+func kubeconfig(server string, ca []byte, who *clientcmdapi.AuthInfo) ([]byte, error) {
 	const name = "lab"
 	c := clientcmdapi.NewConfig()
 	c.Clusters[name] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: ca}
-	c.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
+	c.AuthInfos[name] = who
 	c.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
 	c.CurrentContext = name
 	text, err := clientcmd.Write(*c)

@@ -10,20 +10,17 @@ import (
 	"path/filepath"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/test/retry"
 )
 
 // prepare applies what a cluster has before Causeway's processes start.
 func (c *ControlPlane) prepare(ctx context.Context) error {
-	for _, pattern := range []string{"crd/bases/*.yaml", "default/namespace.yaml", "rbac/*/role.yaml"} {
+	for _, pattern := range []string{"crd/bases/*.yaml", "default/namespace.yaml", "rbac/*/*.yaml"} {
 		files, err := filepath.Glob(filepath.Join(c.o.Config, pattern))
 		if err != nil || len(files) == 0 {
 			return errors.Join(fmt.Errorf("there is no %s in %s", pattern, c.o.Config), err)
@@ -32,11 +29,6 @@ func (c *ControlPlane) prepare(ctx context.Context) error {
 			if err := c.Apply(ctx, file); err != nil {
 				return err
 			}
-		}
-	}
-	for _, o := range bindings() {
-		if err := c.Client.Create(ctx, o); err != nil {
-			return fmt.Errorf("create a binding: %w", err)
 		}
 	}
 	return c.waitEstablished(ctx)
@@ -86,25 +78,4 @@ func (c *ControlPlane) waitEstablished(ctx context.Context) error {
 		}
 		return nil
 	})
-}
-
-// bindings give the certificates' names the roles of config/rbac, and nothing else.
-func bindings() []client.Object {
-	agents := rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: AgentGroup}
-	controller := rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: ControllerUser}
-	var out []client.Object
-	for role, subject := range map[string]rbacv1.Subject{"causeway-agent": agents, "causeway-controller": controller} {
-		meta := metav1.ObjectMeta{Name: "lab-" + role}
-		out = append(out, &rbacv1.ClusterRoleBinding{
-			ObjectMeta: meta, Subjects: []rbacv1.Subject{subject},
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-		})
-		for _, meta.Namespace = range []string{v1alpha1.SystemNamespace, v1alpha1.BGPNamespace} {
-			out = append(out, &rbacv1.RoleBinding{
-				ObjectMeta: meta, Subjects: []rbacv1.Subject{subject},
-				RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role},
-			})
-		}
-	}
-	return out
 }

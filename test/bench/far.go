@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/lab/controlplane"
 	"github.com/causeway-net/causeway/test/retry"
 )
 
@@ -176,9 +177,13 @@ func (b *bench) routed(ctx context.Context, agent int, blocks []*v1alpha1.IPBloc
 			}
 		}
 	}()
+	controller, err := b.As(controlplane.ControllerUser) // nobody else may create blocks
+	if err != nil {
+		return 0, err
+	}
 	err = each(blocks, func(block *v1alpha1.IPBlock) error {
 		block.ResourceVersion = ""
-		if err := b.Client.Create(ctx, block); err != nil {
+		if err := controller.Create(ctx, block); err != nil {
 			return fmt.Errorf("create IPBlock %s: %w", block.Name, err)
 		}
 		return nil

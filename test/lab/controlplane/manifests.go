@@ -20,7 +20,7 @@ import (
 
 // prepare applies what a cluster has before Causeway's processes start.
 func (c *ControlPlane) prepare(ctx context.Context) error {
-	for _, pattern := range []string{"crd/bases/*.yaml", "default/namespace.yaml", "rbac/*/*.yaml"} {
+	for _, pattern := range []string{"crd/bases/*.yaml", "default/namespace.yaml", "rbac/*/*.yaml", "admission/*.yaml"} {
 		files, err := filepath.Glob(filepath.Join(c.o.Config, pattern))
 		if err != nil || len(files) == 0 {
 			return errors.Join(fmt.Errorf("there is no %s in %s", pattern, c.o.Config), err)

@@ -17,6 +17,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/controllers"
 	"github.com/causeway-net/causeway/controllers/internal/testcluster"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
 var cluster *testcluster.Cluster
@@ -272,7 +273,7 @@ func (w *world) pool(name, cidr string, change ...func(*v1alpha1.IPPool)) *v1alp
 func (w *world) endpoint(name, node, pool, address string) *v1alpha1.WorkloadEndpoint {
 	w.Helper()
 	e := &v1alpha1.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1alpha1.WorkloadEndpointSpec{
-		Pod: name, ContainerID: name, Node: node, ContainerInterface: "eth0", Interface: "cw" + name, Addresses: []string{address}, Pools: []string{pool}}}
+		Pod: name, ContainerID: name, Node: node, ContainerInterface: "eth0", Interface: names.HostInterface(name, "eth0"), Addresses: []string{address}, Pools: []string{pool}}}
 	w.must(w.Create(w.ctx, e))
 	return e
 }

@@ -4,35 +4,46 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // IPBlockSpec is all that other nodes need to route to a block.
 // +kubebuilder:validation:XValidation:rule="self.cidr == oldSelf.cidr && self.pool == oldSelf.pool && self.node == oldSelf.node",message="a block keeps its cidr, pool and node for life"
+// +kubebuilder:validation:XValidation:rule="!has(self.addresses) || self.addresses == (has(self.nodeAddresses) ? self.nodeAddresses.join(',') : '')",message="addresses must be the nodeAddresses, joined by commas"
 type IPBlockSpec struct {
 	// cidr is the block's prefix. The object's name is made from it, so that one block exists once.
 	// +kubebuilder:validation:MaxLength=49
-	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="not a CIDR without host bits"
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked() && string(cidr(self)) == self",message="not a CIDR in canonical form"
 	CIDR string `json:"cidr"`
 
 	// pool is the name of the IPPool that the block was cut from.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
 	Pool string `json:"pool"`
 
 	// node is the name of the Node that owns the block.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
 	Node string `json:"node"`
 
 	// nodeAddresses are the addresses of that node on the underlay, at most one for each family.
 	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:items:MaxLength=39
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="not an IP address"
 	// +listType=atomic
 	// +optional
 	NodeAddresses []string `json:"nodeAddresses,omitempty"`
+
+	// addresses are the nodeAddresses once more, joined by commas, for the columns of kubectl. An admission policy writes it.
+	// +kubebuilder:validation:MaxLength=80
+	// +optional
+	Addresses string `json:"addresses,omitempty"`
 }
 
 // IPBlock is one block of a pool, owned by one node. The controller makes it; all agents watch it for routing.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=ipb,categories=causeway
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == (self.spec.cidr.startsWith(':') ? '0' : '') + self.spec.cidr.replace(':', '-').replace('/', '-')",message="a block is named after its cidr, with - for : and /"
 // +kubebuilder:printcolumn:name="CIDR",type=string,JSONPath=`.spec.cidr`
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.node`
-// +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.nodeAddresses`
+// +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`
 // +kubebuilder:printcolumn:name="Pool",type=string,JSONPath=`.spec.pool`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type IPBlock struct {

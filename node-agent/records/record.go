@@ -34,6 +34,7 @@ func Record(e addressbook.Endpoint, node string) *v1alpha1.WorkloadEndpoint {
 	for _, a := range e.Addresses {
 		record.Spec.Addresses = append(record.Spec.Addresses, netip.PrefixFrom(a, a.BitLen()).String())
 	}
+	record.Spec.Networks = strings.Join(record.Spec.Addresses, ",")
 	return record
 }
 

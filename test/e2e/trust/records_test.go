@@ -19,7 +19,8 @@ func TestRecordsOfPods(t *testing.T) {
 	w := begin(t)
 	ctx := t.Context()
 	forged := endpoint("own", func(e *v1alpha1.WorkloadEndpoint) { e.Spec.Interface = "bond0" })
-	check(t, w.Client.Create(ctx, forged), "Only the agent of a node creates WorkloadEndpoints")
+	check(t, w.Client.Create(ctx, forged), "spec.interface")
+	check(t, w.Client.Create(ctx, endpoint("own")), "Only the agent of a node creates WorkloadEndpoints")
 	check(t, w.controller.Create(ctx, endpoint("own")), noRight)
 	for name, change := range map[string]func(*v1alpha1.WorkloadEndpoint){
 		"neither finalizers nor owners":  func(e *v1alpha1.WorkloadEndpoint) { e.Finalizers = []string{"example.com/keep"} },
@@ -27,7 +28,25 @@ func TestRecordsOfPods(t *testing.T) {
 	} {
 		check(t, w.own.Create(ctx, endpoint("own", change)), name)
 	}
-	e := endpoint("own")
+	for want, change := range map[string]func(*v1alpha1.WorkloadEndpointSpec){
+		"spec.interface":             func(s *v1alpha1.WorkloadEndpointSpec) { s.Interface = "bond0" },
+		"spec.containerInterface":    func(s *v1alpha1.WorkloadEndpointSpec) { s.ContainerInterface = "../eth0" },
+		"spec.mac":                   func(s *v1alpha1.WorkloadEndpointSpec) { s.MAC = "aa:bb" },
+		"spec.networkNamespace":      func(s *v1alpha1.WorkloadEndpointSpec) { s.NetworkNamespace = "netns/x" },
+		"not one address with /32":   func(s *v1alpha1.WorkloadEndpointSpec) { s.Addresses[0] = "10.9.0.0/24" },
+		"written the shortest way":   func(s *v1alpha1.WorkloadEndpointSpec) { s.Addresses[1] = "fd00:0009::5/128" },
+		"one address of each family": func(s *v1alpha1.WorkloadEndpointSpec) { s.Addresses[1] = "10.9.0.6/32" },
+		"one pool for each address":  func(s *v1alpha1.WorkloadEndpointSpec) { s.Pools = s.Pools[:1] },
+		"joined by commas":           func(s *v1alpha1.WorkloadEndpointSpec) { s.Networks = "10.9.0.7/32" },
+		"named after its pod":        func(s *v1alpha1.WorkloadEndpointSpec) { s.Interface = "cw00000000000" },
+		"spec.pod":                   func(s *v1alpha1.WorkloadEndpointSpec) { s.Pod = "../x" },
+		"spec.containerID":           func(s *v1alpha1.WorkloadEndpointSpec) { s.ContainerID = "a b" },
+		"spec.pools[0]":              func(s *v1alpha1.WorkloadEndpointSpec) { s.Pools[0] = "A/B" },
+	} {
+		bad := endpoint("own", func(e *v1alpha1.WorkloadEndpoint) { change(&e.Spec) })
+		check(t, w.own.Create(ctx, bad), want)
+	}
+	e := endpoint("own", func(e *v1alpha1.WorkloadEndpoint) { e.Spec.Networks = "10.9.0.5/32,fd00:9::5/128" })
 	create(ctx, t, w.own, e)
 	for _, patch := range []string{
 		`{"metadata":{"finalizers":["example.com/keep"]}}`,
@@ -89,7 +108,14 @@ func TestBlocksFitTheirPool(t *testing.T) {
 	foreign := b.DeepCopy()
 	foreign.Finalizers = append(foreign.Finalizers, "example.com/keep")
 	check(t, w.controller.Create(ctx, foreign), "neither owners nor finalizers")
+	misnamed := b.DeepCopy()
+	misnamed.Name = "another"
+	check(t, w.controller.Create(ctx, misnamed), "named after its cidr")
+	b.Spec.NodeAddresses = []string{"192.0.2.1", "fd01::1"}
 	create(ctx, t, w.controller, b)
+	if want := "192.0.2.1,fd01::1"; b.Spec.Addresses != want {
+		t.Errorf("the column of addresses shows %q, want %q", b.Spec.Addresses, want)
+	}
 	check(t, w.Client.Patch(ctx, b.DeepCopy(), client.RawPatch(merge, []byte(`{"spec":{"nodeAddresses":["192.0.2.9"]}}`))), "Only Causeway's controller changes")
 	check(t, w.Client.Patch(ctx, b.DeepCopy(), client.RawPatch(merge, []byte(`{"metadata":{"finalizers":["causeway.dev/addresses","example.com/keep"]}}`))),
 		"neither owners nor finalizers")

@@ -4,7 +4,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // IPBlockSpec is all that other nodes need to route to a block.
 // +kubebuilder:validation:XValidation:rule="self.cidr == oldSelf.cidr && self.pool == oldSelf.pool && self.node == oldSelf.node",message="a block keeps its cidr, pool and node for life"
-// +kubebuilder:validation:XValidation:rule="!has(self.addresses) || self.addresses == (has(self.nodeAddresses) ? self.nodeAddresses.join(',') : '')",message="addresses must be the nodeAddresses, joined by commas"
+// +kubebuilder:validation:XValidation:rule="!has(self.addresses) || (has(self.nodeAddresses) ? self.addresses == self.nodeAddresses.join(',') : self.addresses.size() == 0)",message="addresses must be the nodeAddresses, joined by commas"
 type IPBlockSpec struct {
 	// cidr is the block's prefix. The object's name is made from it, so that one block exists once.
 	// +kubebuilder:validation:MaxLength=49
@@ -40,7 +40,7 @@ type IPBlockSpec struct {
 // IPBlock is one block of a pool, owned by one node. The controller makes it; all agents watch it for routing.
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=ipb,categories=causeway
-// +kubebuilder:validation:XValidation:rule="self.metadata.name == (self.spec.cidr.startsWith(':') ? '0' : '') + self.spec.cidr.replace(':', '-').replace('/', '-')",message="a block is named after its cidr, with - for : and /"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == (self.spec.cidr.startsWith(':') ? '0' + self.spec.cidr : self.spec.cidr).replace(':', '-').replace('/', '-')",message="a block is named after its cidr, with - for : and /"
 // +kubebuilder:printcolumn:name="CIDR",type=string,JSONPath=`.spec.cidr`
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.node`
 // +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`

@@ -7,6 +7,7 @@ type PoolClaim struct {
 	// pool is the name of the IPPool.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
 	Pool string `json:"pool"`
 
 	// wanted is the number of addresses that the node wants to have free, those for waiting pods included.
@@ -55,10 +56,12 @@ type PoolReport struct {
 	// pool is the name of the IPPool.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
 	Pool string `json:"pool"`
 
 	// poolUID is the UID of the IPPool that this report is about. A pool that is made again under an old name has another.
 	// +kubebuilder:validation:MaxLength=36
+	// +kubebuilder:validation:Pattern=`^[-0-9a-f]*$`
 	// +optional
 	PoolUID string `json:"poolUID,omitempty"`
 

@@ -20,10 +20,15 @@ type NodeNetworkSpec struct {
 // NodeAddress is one address of a node on the underlay.
 type NodeAddress struct {
 	// address is the node's IP address.
+	// +kubebuilder:validation:MaxLength=39
+	// +kubebuilder:validation:XValidation:rule="isIP(self)",message="not an IP address"
 	Address string `json:"address"`
 	// subnet is the prefix that the address is on. Nodes in it are reached without a router.
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="not a CIDR"
 	Subnet string `json:"subnet"`
 	// interface is the link that has the address.
+	// +kubebuilder:validation:MaxLength=15
 	Interface string `json:"interface"`
 }
 
@@ -126,25 +131,36 @@ type BGPStatus struct {
 }
 
 // NodeNetworkStatus is what the node's agent found and did.
+// +kubebuilder:validation:XValidation:rule="!has(self.addressList) || (!has(self.addresses) || self.addresses.size() == 0 ? self.addressList.size() == 0 : self.addresses.size() == 1 ? self.addressList == self.addresses[0].address : self.addressList == self.addresses[0].address + ',' + self.addresses[1].address)",message="addressList must be the addresses, joined by commas"
 type NodeNetworkStatus struct {
 	// observedGeneration is the generation of the spec that this status is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// addresses are the node's addresses on the underlay, at most one for each family.
+	// +kubebuilder:validation:MaxItems=2
 	// +listType=atomic
 	// +optional
 	Addresses []NodeAddress `json:"addresses,omitempty"`
 
+	// addressList is the addresses once more, joined by commas, for the columns of kubectl.
+	// +kubebuilder:validation:MaxLength=80
+	// +optional
+	AddressList string `json:"addressList,omitempty"`
+
 	// mtu is the MTU of the underlay's link, in bytes.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	MTU int32 `json:"mtu,omitempty"`
 
 	// vtepMAC is the hardware address of the node's VXLAN device. It is made from the node's name.
+	// +kubebuilder:validation:MaxLength=17
+	// +kubebuilder:validation:Pattern=`^([0-9a-f]{2}(:[0-9a-f]{2}){5})?$`
 	// +optional
 	VTEPMAC string `json:"vtepMAC,omitempty"`
 
 	// encapsulations are those that the node's kernel can do.
+	// +kubebuilder:validation:MaxItems=8
 	// +listType=atomic
 	// +optional
 	Encapsulations []Encapsulation `json:"encapsulations,omitempty"`
@@ -175,7 +191,7 @@ type NodeNetworkStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=nn,categories=causeway
-// +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.status.addresses[*].address`
+// +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.status.addressList`
 // +kubebuilder:printcolumn:name="MTU",type=integer,JSONPath=`.status.mtu`
 // +kubebuilder:printcolumn:name="AS",type=integer,JSONPath=`.status.bgp.asNumber`
 // +kubebuilder:printcolumn:name="Sessions",type=string,priority=1,JSONPath=`.status.bgp.sessions[*].state`

@@ -3,6 +3,7 @@ package report
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -105,6 +106,7 @@ func (n *Network) status(stored *v1alpha1.NodeNetwork) (*v1alpha1.NodeNetwork, U
 			s.Addresses = slices.Clone(f.Addresses)
 		}
 	}
+	s.AddressList = addressList(s.Addresses)
 	for _, c := range n.conditions {
 		c.ObservedGeneration, c.LastTransitionTime = stored.Generation, metav1.Time{}
 		meta.SetStatusCondition(&s.Conditions, c)
@@ -144,4 +146,13 @@ func withoutCounters(s v1alpha1.NodeNetworkStatus) v1alpha1.NodeNetworkStatus {
 		}
 	}
 	return s
+}
+
+// addressList is what the columns of kubectl show.
+func addressList(addresses []v1alpha1.NodeAddress) string {
+	var texts []string
+	for _, a := range addresses {
+		texts = append(texts, a.Address)
+	}
+	return strings.Join(texts, ",")
 }

@@ -101,6 +101,18 @@ func TestAgentToken(t *testing.T) {
 		{"create another's claim", makes(claim("third")), "of its own node only"},
 		{"change another's claim", patches(claim("other")), "of its own node only"},
 		{"status of another's claim", status(claim("other")), "of its own node only"},
+		{"want 2^30 addresses", func(c client.Client) error {
+			greedy := claim("own")
+			return c.Patch(ctx, greedy, client.RawPatch(merge, []byte(`{"spec":{"pools":[{"pool":"four","wanted":1073741824}]}}`)))
+		}, "should be less than or equal to 65536"},
+		{"show other addresses than it has", func(c client.Client) error {
+			patch := `{"status":{"addresses":[{"address":"192.0.2.1","subnet":"192.0.2.0/24","interface":"eth0"}],"addressList":"192.0.2.2"}}`
+			return c.Status().Patch(ctx, network("own"), client.RawPatch(merge, []byte(patch)))
+		}, "joined by commas"},
+		{"report its addresses", func(c client.Client) error {
+			patch := `{"status":{"addresses":[{"address":"192.0.2.1","subnet":"192.0.2.0/24","interface":"eth0"}],"addressList":"192.0.2.1"}}`
+			return c.Status().Patch(ctx, network("own"), client.RawPatch(merge, []byte(patch)))
+		}, ""},
 		{"delete another's claim", deletes(claim("other")), noRight},
 		{"create its BGP state", makes(state("own")), ""},
 		{"status of its BGP state", status(state("own")), ""},

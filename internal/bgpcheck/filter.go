@@ -122,7 +122,7 @@ func prefixes(r *v1alpha1.BGPFilterRule, bits int) error {
 	if err != nil || cidr.Addr().BitLen() != bits {
 		return fmt.Errorf("has the cidr %s; write one of the rule's family", quote(r.CIDR))
 	}
-	matches := true
+	var matches bool
 	switch r.MatchOperator {
 	case v1alpha1.CIDREqual:
 		matches = low <= cidr.Bits() && cidr.Bits() <= high

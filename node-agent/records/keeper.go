@@ -100,7 +100,6 @@ type stray struct {
 	record *v1alpha1.WorkloadEndpoint
 	due    time.Time
 	tries  int
-	told   bool
 }
 
 type repair struct {

@@ -46,15 +46,6 @@ func (p *planner) sessions() []Session {
 	return list
 }
 
-func (p *planner) matching(s labels.Selector) (matched []node) {
-	for _, n := range p.nodes {
-		if s.Matches(labels.Set(n.labels)) {
-			matched = append(matched, n)
-		}
-	}
-	return matched
-}
-
 // peerSessions returns the sessions that one BGPPeer gives this node.
 func (p *planner) peerSessions(peer *v1alpha1.BGPPeer) []Session {
 	here, problem := bgpcheck.Selector("nodeSelector", peer.Spec.NodeSelector)

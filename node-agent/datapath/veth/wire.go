@@ -3,7 +3,6 @@ package veth
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -354,8 +353,4 @@ func (w *Wirer) openNamespace(path string) (netns.NsHandle, error) {
 		return netns.None(), fmt.Errorf("%w: %q is the node's own; pods on the host's network need no interface", ErrNoNamespace, path)
 	}
 	return ns, nil
-}
-
-func single(a netip.Addr) *net.IPNet {
-	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
 }

@@ -53,7 +53,7 @@ type created struct {
 	at    time.Time
 }
 
-// +kubebuilder:rbac:groups=causeway.dev,resources=ippools;nodenetworks;workloadendpoints,verbs=get;list;watch
+// +kubebuilder:rbac:groups=causeway.dev,resources=ippools;nodenetworks;blockclaims;workloadendpoints,verbs=get;list;watch
 // +kubebuilder:rbac:groups=causeway.dev,resources=ipblocks,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 
@@ -182,18 +182,23 @@ func (r *BlockReconciler) read(ctx context.Context) (clusterState, error) {
 	var blocks v1alpha1.IPBlockList
 	var endpoints v1alpha1.WorkloadEndpointList
 	var networks v1alpha1.NodeNetworkList
+	var claims v1alpha1.BlockClaimList
 	var nodes corev1.NodeList
-	if err := listAll(ctx, r.Client, &pools, &blocks, &endpoints, &networks, &nodes); err != nil {
+	if err := listAll(ctx, r.Client, &pools, &blocks, &endpoints, &networks, &claims, &nodes); err != nil {
 		return clusterState{}, err
 	}
 	present := map[string]*corev1.Node{}
 	for i := range nodes.Items {
 		present[nodes.Items[i].Name] = &nodes.Items[i]
 	}
+	asked := map[string][]v1alpha1.PoolClaim{}
+	for i := range claims.Items {
+		asked[claims.Items[i].Name] = claims.Items[i].Spec.Pools
+	}
 	s := clusterState{ledger: blockplan.Read(pools.Items, blocks.Items, endpoints.Items)}
 	for i := range networks.Items {
 		nn := &networks.Items[i]
-		node := blockplan.Node{Name: nn.Name, Addresses: addressesOf(nn), Demands: nn.Status.Pools}
+		node := blockplan.Node{Name: nn.Name, Addresses: addressesOf(nn), Claims: asked[nn.Name]}
 		if n := present[nn.Name]; n != nil {
 			node.Present, node.Labels = true, n.Labels
 		}

@@ -53,12 +53,12 @@ func (r *BlockReconciler) release(ctx context.Context, blocks []blockplan.Releas
 		if listed[node] != nil {
 			continue
 		}
-		var nn v1alpha1.NodeNetwork
-		if err := r.Live.Get(ctx, client.ObjectKey{Name: node}, &nn); client.IgnoreNotFound(err) != nil {
+		var claim v1alpha1.BlockClaim
+		if err := r.Live.Get(ctx, client.ObjectKey{Name: node}, &claim); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("read what node %s has released: %w", node, err)
 		}
 		listed[node] = map[netip.Prefix]bool{}
-		for _, p := range nn.Status.Pools {
+		for _, p := range claim.Spec.Pools {
 			for _, text := range p.Released {
 				if prefix, err := netip.ParsePrefix(text); err == nil {
 					listed[node][prefix.Masked()] = true

@@ -15,8 +15,8 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 )
 
-func want(pool string, wanted, waiting int32, released ...string) v1alpha1.NodePoolStatus {
-	return v1alpha1.NodePoolStatus{Pool: pool, Wanted: wanted, Waiting: waiting, Released: released}
+func want(pool string, wanted, waiting int32, released ...string) v1alpha1.PoolClaim {
+	return v1alpha1.PoolClaim{Pool: pool, Wanted: wanted, Waiting: waiting, Released: released}
 }
 
 // blocks shows all blocks, sorted: "10.0.0.0/26 n1", with a mark on those that are being deleted.
@@ -68,9 +68,9 @@ func isNot(kind string) func(*v1alpha1.IPPool) bool {
 	return func(p *v1alpha1.IPPool) bool { return meta.IsStatusConditionFalse(p.Status.Conditions, kind) }
 }
 
-func (w *world) setShare(node string, share v1alpha1.NodePoolStatus) {
+func (w *world) setShare(node string, share v1alpha1.PoolClaim) {
 	w.Helper()
-	w.report(node, func(nn *v1alpha1.NodeNetwork) { nn.Status.Pools = []v1alpha1.NodePoolStatus{share} })
+	w.claim(node, func(c *v1alpha1.BlockClaim) { c.Spec.Pools = []v1alpha1.PoolClaim{share} })
 }
 
 func TestBlocksAheadOfNeedAndBack(t *testing.T) {
@@ -221,8 +221,8 @@ func TestOverlap(t *testing.T) {
 	w.waitPool("a", "not overlapping", isNot(v1alpha1.ConditionOverlapping))
 	w.must(w.Delete(w.ctx, &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "a"}}))
 	w.waitPool("a", "terminating", is(v1alpha1.ConditionTerminating))
-	w.report("n1", func(nn *v1alpha1.NodeNetwork) {
-		nn.Status.Pools = []v1alpha1.NodePoolStatus{want("a", 0, 0, "10.0.0.0/26"), want("b", 1, 0)}
+	w.claim("n1", func(c *v1alpha1.BlockClaim) {
+		c.Spec.Pools = []v1alpha1.PoolClaim{want("a", 0, 0, "10.0.0.0/26"), want("b", 1, 0)}
 	})
 	w.waitBlocks("the younger gives out, but not what is still listed", "10.0.0.64/26 n1")
 	w.waitPool("b", "usable", isNot(v1alpha1.ConditionOverlapping))

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,9 +36,8 @@ func (r *BlockReconciler) SetupWithManager(mgr manager.Manager) error {
 			return before.GetGeneration() != after.GetGeneration() || len(before.GetFinalizers()) != len(after.GetFinalizers()) ||
 				before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero()
 		})).
-		Watches(&v1alpha1.NodeNetwork{}, onChange(now, 0, func(before, after client.Object) bool {
-			return demandsDiffer(before.(*v1alpha1.NodeNetwork), after.(*v1alpha1.NodeNetwork))
-		})).
+		Watches(&v1alpha1.NodeNetwork{}, onChange(now, 0, addressesDiffer)).
+		Watches(&v1alpha1.BlockClaim{}, onChange(now, 0, claimsDiffer)).
 		Watches(&corev1.Node{}, onChange(now, 0, labelsDiffer)).
 		Watches(&v1alpha1.IPBlock{}, onChange(now, endpointDelay/2, always)).
 		Watches(&v1alpha1.WorkloadEndpoint{}, onChange(now, endpointDelay, always)).
@@ -50,17 +50,12 @@ func labelsDiffer(before, after client.Object) bool {
 	return !equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels())
 }
 
-func demandsDiffer(before, after *v1alpha1.NodeNetwork) bool {
-	if !equality.Semantic.DeepEqual(before.Status.Addresses, after.Status.Addresses) || len(before.Status.Pools) != len(after.Status.Pools) {
-		return true
-	}
-	for i, a := range after.Status.Pools {
-		b := before.Status.Pools[i]
-		if a.Pool != b.Pool || a.Wanted != b.Wanted || a.Waiting != b.Waiting || !equality.Semantic.DeepEqual(a.Released, b.Released) {
-			return true
-		}
-	}
-	return false
+func addressesDiffer(before, after client.Object) bool {
+	return !slices.Equal(before.(*v1alpha1.NodeNetwork).Status.Addresses, after.(*v1alpha1.NodeNetwork).Status.Addresses)
+}
+
+func claimsDiffer(before, after client.Object) bool {
+	return !equality.Semantic.DeepEqual(before.(*v1alpha1.BlockClaim).Spec, after.(*v1alpha1.BlockClaim).Spec)
 }
 
 // onChange queues the same requests for every creation and deletion, and for the updates that matter.

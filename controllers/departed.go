@@ -65,7 +65,7 @@ func (r *NodeReconciler) left(ctx context.Context, node string) (bool, error) {
 
 // cleanUp deletes all that the node had, endpoints first, and stops when the Node comes back.
 func (r *NodeReconciler) cleanUp(ctx context.Context, node string) error {
-	for _, step := range []func(context.Context, string) error{r.dropEndpoints, r.dropBlocks, r.dropNodeNetwork, r.dropLease} {
+	for _, step := range []func(context.Context, string) error{r.dropEndpoints, r.dropBlocks, r.dropReports, r.dropLease} {
 		var n corev1.Node
 		err := r.Live.Get(ctx, client.ObjectKey{Name: node}, &n)
 		if err == nil {
@@ -103,11 +103,13 @@ func (r *NodeReconciler) dropBlocks(ctx context.Context, node string) error {
 	return together(blocks.Items, func(b v1alpha1.IPBlock, _ *sync.Mutex) error { return deleteBlock(ctx, r.Client, &b) })
 }
 
-func (r *NodeReconciler) dropNodeNetwork(ctx context.Context, node string) error {
-	nn := &v1alpha1.NodeNetwork{}
-	nn.Name = node
-	if err := r.Client.Delete(ctx, nn); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete NodeNetwork %s: %w", node, err)
+// dropReports deletes what bears the node's name.
+func (r *NodeReconciler) dropReports(ctx context.Context, node string) error {
+	for _, o := range []client.Object{&v1alpha1.BlockClaim{}, &v1alpha1.BGPNodeState{}, &v1alpha1.NodeNetwork{}} {
+		o.SetName(node)
+		if err := r.Client.Delete(ctx, o); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete %T %s: %w", o, node, err)
+		}
 	}
 	return nil
 }

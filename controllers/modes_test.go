@@ -13,12 +13,15 @@ import (
 func TestModeChangeOnTheAPI(t *testing.T) {
 	w := begin(t)
 	const before, after = v1alpha1.EncapsulationVXLAN, v1alpha1.EncapsulationIPIP
-	w.pool("p", "10.0.0.0/24", func(p *v1alpha1.IPPool) { p.Spec.Encapsulation = before })
+	made := w.pool("p", "10.0.0.0/24", func(p *v1alpha1.IPPool) { p.Spec.Encapsulation = before })
 	w.waitPool("p", "no nodes yet", func(p *v1alpha1.IPPool) bool {
 		return p.Status.Encapsulation == before && meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady).Reason == "NoNodes"
 	})
 	says := func(node string, generation int64, sends v1alpha1.Encapsulation) {
-		w.setShare(node, v1alpha1.NodePoolStatus{Pool: "p", Wanted: 1, ObservedGeneration: generation, Encapsulation: sends})
+		w.claim(node, func(c *v1alpha1.BlockClaim) {
+			c.Spec.Pools = []v1alpha1.PoolClaim{want("p", 1, 0)}
+			c.Status.Pools = []v1alpha1.PoolReport{{Pool: "p", PoolUID: string(made.UID), ObservedGeneration: generation, Encapsulation: sends}}
+		})
 	}
 	w.node("n1", "192.168.0.1")
 	w.node("n2", "192.168.0.2")

@@ -46,7 +46,7 @@ type NodeReconciler struct {
 
 // +kubebuilder:rbac:groups=causeway.dev,resources=nodenetworks,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups=causeway.dev,resources=nodenetworks/status,verbs=get;update;patch
-// +kubebuilder:rbac:groups=causeway.dev,resources=workloadendpoints,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=causeway.dev,resources=workloadendpoints;blockclaims;bgpnodestates,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch;create;update;patch;delete,namespace=causeway-system
 
 // Reconcile looks after one node.

@@ -161,22 +161,27 @@ func (r *PoolReconciler) facts(ctx context.Context, object *v1alpha1.IPPool) (po
 		}
 	}
 	ledger := blockplan.Read(items, blocks.Items, endpoints.Items)
-	nodes, err := r.liveNodes(ctx, object.Name)
+	nodes, err := r.liveNodes(ctx, object)
 	return poolstatus.Facts{Pool: ledger.Pool(object.Name), Nodes: nodes,
 		Exhausted: r.Blocks.shortages.Sentence(object.Name), Now: metav1.NewTime(r.Now())}, err
 }
 
 // liveNodes are the nodes whose agent renews its lease.
-func (r *PoolReconciler) liveNodes(ctx context.Context, pool string) ([]poolstatus.Node, error) {
+func (r *PoolReconciler) liveNodes(ctx context.Context, pool *v1alpha1.IPPool) ([]poolstatus.Node, error) {
 	var networks v1alpha1.NodeNetworkList
+	var claims v1alpha1.BlockClaimList
 	var leases coordinationv1.LeaseList
 	var nodes corev1.NodeList
-	if err := listAll(ctx, r.Client, &networks, &leases, &nodes); err != nil {
+	if err := listAll(ctx, r.Client, &networks, &claims, &leases, &nodes); err != nil {
 		return nil, err
 	}
 	present, live := map[string]bool{}, map[string]bool{}
 	for i := range nodes.Items {
 		present[nodes.Items[i].Name] = true
+	}
+	reports := map[string][]v1alpha1.PoolReport{}
+	for i := range claims.Items {
+		reports[claims.Items[i].Name] = claims.Items[i].Status.Pools
 	}
 	now := r.Now()
 	for i := range leases.Items {
@@ -191,8 +196,8 @@ func (r *PoolReconciler) liveNodes(ctx context.Context, pool string) ([]poolstat
 			continue
 		}
 		n := poolstatus.Node{Name: nn.Name, Encapsulations: nn.Status.Encapsulations}
-		for _, p := range nn.Status.Pools {
-			if p.Pool == pool {
+		for _, p := range reports[nn.Name] {
+			if p.Pool == pool.Name && p.PoolUID == string(pool.UID) {
 				n.ObservedGeneration, n.Sends = p.ObservedGeneration, p.Encapsulation
 			}
 		}
@@ -255,8 +260,9 @@ func (r *PoolReconciler) SetupWithManager(mgr manager.Manager) error {
 		Watches(&v1alpha1.IPBlock{}, byPool(soon)).
 		Watches(&v1alpha1.WorkloadEndpoint{}, byPool(soon)).
 		Watches(&v1alpha1.NodeNetwork{}, onChange(all, soon, func(before, after client.Object) bool {
-			return !equality.Semantic.DeepEqual(before.(*v1alpha1.NodeNetwork).Status, after.(*v1alpha1.NodeNetwork).Status)
+			return !slices.Equal(before.(*v1alpha1.NodeNetwork).Status.Encapsulations, after.(*v1alpha1.NodeNetwork).Status.Encapsulations)
 		})).
+		Watches(&v1alpha1.BlockClaim{}, reportedPools(soon)).
 		Watches(&coordinationv1.Lease{}, onChange(all, soon, func(_, _ client.Object) bool { return false })).
 		Watches(&corev1.Node{}, onChange(all, soon, func(_, _ client.Object) bool { return false })).
 		WatchesRawSource(source.Channel(r.Blocks.Changed, handler.TypedFuncs[*v1alpha1.IPPool, reconcile.Request]{
@@ -285,4 +291,45 @@ func byPool(delay time.Duration) handler.EventHandler {
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(e.Object, q) },
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { add(e.Object, q) },
 	}
+}
+
+// reportedPools queues the pools of which a node says something else than before. How many addresses it has free matters to nobody here.
+func reportedPools(delay time.Duration) handler.EventHandler {
+	add := func(q queue, before, after []v1alpha1.PoolReport) {
+		for _, pool := range changedReports(before, after) {
+			q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKey{Name: pool}}, delay)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+			add(q, nil, e.Object.(*v1alpha1.BlockClaim).Status.Pools)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+			add(q, e.Object.(*v1alpha1.BlockClaim).Status.Pools, nil)
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			add(q, e.ObjectOld.(*v1alpha1.BlockClaim).Status.Pools, e.ObjectNew.(*v1alpha1.BlockClaim).Status.Pools)
+		},
+	}
+}
+
+// changedReports returns the names of the pools of which two reports of a node differ in more than counters.
+func changedReports(before, after []v1alpha1.PoolReport) []string {
+	said := map[string]v1alpha1.PoolReport{}
+	for _, p := range before {
+		p.Free = 0
+		said[p.Pool] = p
+	}
+	var out []string
+	for _, p := range after {
+		p.Free = 0
+		if said[p.Pool] != p {
+			out = append(out, p.Pool)
+		}
+		delete(said, p.Pool)
+	}
+	for pool := range said {
+		out = append(out, pool)
+	}
+	return out
 }

@@ -99,7 +99,7 @@ func (w *world) controller(change ...func(*controllers.Options)) context.CancelF
 func (w *world) wipe() {
 	w.Helper()
 	for _, list := range []client.ObjectList{&v1alpha1.WorkloadEndpointList{}, &v1alpha1.IPBlockList{}, &v1alpha1.IPPoolList{}, &corev1.NodeList{},
-		&v1alpha1.NodeNetworkList{}, &v1alpha1.BGPPeerList{}, &v1alpha1.BGPFilterList{}, &v1alpha1.BGPConfigurationList{}, &coordinationv1.LeaseList{}} {
+		&v1alpha1.NodeNetworkList{}, &v1alpha1.BlockClaimList{}, &v1alpha1.BGPNodeStateList{}, &v1alpha1.BGPPeerList{}, &v1alpha1.BGPFilterList{}, &v1alpha1.BGPConfigurationList{}, &coordinationv1.LeaseList{}} {
 		w.must(w.List(w.ctx, list))
 		for _, o := range objects(list) {
 			if o.GetNamespace() != "" && o.GetNamespace() != v1alpha1.SystemNamespace && o.GetNamespace() != "default" {
@@ -132,6 +132,14 @@ func objects(list client.ObjectList) []client.Object {
 			add(&l.Items[i])
 		}
 	case *v1alpha1.NodeNetworkList:
+		for i := range l.Items {
+			add(&l.Items[i])
+		}
+	case *v1alpha1.BlockClaimList:
+		for i := range l.Items {
+			add(&l.Items[i])
+		}
+	case *v1alpha1.BGPNodeStateList:
 		for i := range l.Items {
 			add(&l.Items[i])
 		}
@@ -203,7 +211,7 @@ func (w *world) steady(what string, d time.Duration, try func() string) {
 
 func (w *world) dump() string {
 	var text string
-	for _, list := range []client.ObjectList{&v1alpha1.IPPoolList{}, &v1alpha1.IPBlockList{}, &v1alpha1.NodeNetworkList{}, &v1alpha1.WorkloadEndpointList{}} {
+	for _, list := range []client.ObjectList{&v1alpha1.IPPoolList{}, &v1alpha1.IPBlockList{}, &v1alpha1.NodeNetworkList{}, &v1alpha1.BlockClaimList{}, &v1alpha1.WorkloadEndpointList{}} {
 		if err := w.List(w.ctx, list); err != nil {
 			return err.Error()
 		}
@@ -220,14 +228,16 @@ func (w *world) dump() string {
 }
 
 // node makes a Node, its lease, and what its agent reports.
-func (w *world) node(name, address string, pools ...v1alpha1.NodePoolStatus) {
+func (w *world) node(name, address string, pools ...v1alpha1.PoolClaim) {
 	w.Helper()
 	w.must(w.Create(w.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"name": name}}}))
 	w.renew(name, 3600)
 	w.report(name, func(nn *v1alpha1.NodeNetwork) {
 		nn.Status.Addresses = []v1alpha1.NodeAddress{{Address: address, Subnet: "192.168.0.0/24", Interface: "eth0"}}
-		nn.Status.Pools = pools
 	})
+	if len(pools) > 0 {
+		w.claim(name, func(c *v1alpha1.BlockClaim) { c.Spec.Pools = pools })
+	}
 }
 
 // renew writes a node's lease, as its agent does.
@@ -254,6 +264,29 @@ func (w *world) report(node string, change func(*v1alpha1.NodeNetwork)) {
 		}
 		change(&nn)
 		if err := w.Status().Update(w.ctx, &nn); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
+// claim changes what a node asks for, as its agent does.
+func (w *world) claim(node string, change func(*v1alpha1.BlockClaim)) {
+	w.Helper()
+	w.wait("claim of "+node, func() string {
+		c := &v1alpha1.BlockClaim{ObjectMeta: metav1.ObjectMeta{Name: node}}
+		if err := w.Get(w.ctx, client.ObjectKey{Name: node}, c); err != nil {
+			if err := w.Create(w.ctx, c); err != nil {
+				return err.Error()
+			}
+		}
+		change(c)
+		status := c.Status.DeepCopy()
+		if err := w.Update(w.ctx, c); err != nil {
+			return err.Error()
+		}
+		c.Status = *status
+		if err := w.Status().Update(w.ctx, c); err != nil {
 			return err.Error()
 		}
 		return ""

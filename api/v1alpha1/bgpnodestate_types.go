@@ -5,6 +5,31 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // MaxSessionsInDetail is the number of sessions that a BGPNodeState describes one by one.
 const MaxSessionsInDetail = 256
 
+// BGPSessionStatus is one BGP session of a node.
+type BGPSessionStatus struct {
+	// peer is the address of the other side.
+	Peer string `json:"peer"`
+	// asNumber is the AS number expected of the other side.
+	// +optional
+	ASNumber int64 `json:"asNumber,omitempty"`
+	// source is what asked for the session: "BGPPeer/<name>" or "NodeToNodeMesh".
+	Source string `json:"source"`
+	// state is the state of RFC 4271 section 8.2.2: Idle, Connect, Active, OpenSent, OpenConfirm or Established.
+	State string `json:"state"`
+	// since is when the session came into this state. An established session's uptime is the time since then.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// prefixesReceived is the number of prefixes that the peer announced and the filters let in.
+	// +optional
+	PrefixesReceived int64 `json:"prefixesReceived,omitempty"`
+	// prefixesAdvertised is the number of prefixes announced to the peer.
+	// +optional
+	PrefixesAdvertised int64 `json:"prefixesAdvertised,omitempty"`
+	// lastError says in a sentence what last went wrong.
+	// +optional
+	LastError string `json:"lastError,omitempty"`
+}
+
 // BGPNodeStateStatus is what the BGP speaker of a node does.
 type BGPNodeStateStatus struct {
 	// asNumber is the node's own AS number.

@@ -294,11 +294,8 @@ func (d *dataplane) report(in routeplan.Input, plan routeplan.Plan, done linux.R
 		support, reason, message = metav1.ConditionFalse, "Missing", p.Message
 		break
 	}
-	rendered := renderedOf(pools)
-	d.agent.claim.SetRendered(rendered)
-	d.agent.network.SetRendered(rendered)
+	d.agent.claim.SetRendered(renderedOf(pools))
 	d.agent.network.SetFacts(facts)
-	d.agent.network.SetRoutes(done.Routes)
 	d.agent.network.SetCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, "PlanApplied", "The kernel shows the plan.")
 	d.agent.network.SetCondition(v1alpha1.ConditionKernelSupport, support, reason, message)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 )
 
-// keepLedger brings pools and blocks from the API into the book, and the book's demand into the status. It is apart from
+// keepLedger brings pools and blocks from the API into the book, and the book's demand into the claim. It is apart from
 // the kernel's loop, so that a pod that waits for a block does not wait for routes.
 func (a *Agent) keepLedger(ctx context.Context) {
 	var later <-chan time.Time
@@ -47,7 +47,6 @@ func (a *Agent) settleLedger() time.Duration {
 	shares, again := a.book.Shares()
 	a.metrics.shares(shares)
 	a.claim.SetShares(shares)
-	a.network.SetPools(poolStatuses(shares))
 	return again
 }
 
@@ -64,19 +63,6 @@ func (a *Agent) settlePools() []poolFact {
 	facts := factsOf(pools, own)
 	a.facts.set(facts)
 	return facts
-}
-
-// poolStatuses puts the node's shares into the shape of the status.
-func poolStatuses(shares []addressbook.Share) []v1alpha1.NodePoolStatus {
-	out := make([]v1alpha1.NodePoolStatus, 0, len(shares))
-	for _, share := range shares {
-		p := v1alpha1.NodePoolStatus{Pool: share.Pool, Free: int32(share.Free), Wanted: int32(share.Wanted), Waiting: int32(share.Waiting)}
-		for _, cidr := range share.Released {
-			p.Released = append(p.Released, cidr.String())
-		}
-		out = append(out, p)
-	}
-	return out
 }
 
 // namespaceFacts returns the labels and the pool annotation of a namespace.

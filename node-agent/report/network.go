@@ -32,15 +32,6 @@ type Network struct {
 	mu         sync.Mutex
 	facts      *Facts // nil as long as no pass over the kernel has found any
 	conditions []metav1.Condition
-	old        oldStatus
-}
-
-// oldStatus is what moves to the BlockClaim: it is written as long as there are readers.
-type oldStatus struct {
-	pools    []v1alpha1.NodePoolStatus
-	rendered map[string]Rendered
-	routes   []v1alpha1.RouteCount
-	counted  bool
 }
 
 // NewNetwork returns the keeper of a NodeNetwork's status. Somebody must call Observe and Gone.
@@ -76,17 +67,6 @@ func (n *Network) SetCondition(kind string, status metav1.ConditionStatus, reaso
 	})
 }
 
-// SetPools says what the node has and wants of each pool, for a controller that does not read BlockClaims.
-func (n *Network) SetPools(pools []v1alpha1.NodePoolStatus) {
-	n.change(func() { n.old.pools, n.old.counted = pools, true })
-}
-
-// SetRendered says which generation of each pool the kernel shows, for a controller that does not read BlockClaims.
-func (n *Network) SetRendered(pools map[string]Rendered) { n.change(func() { n.old.rendered = pools }) }
-
-// SetRoutes says how many routes of each source the kernel has.
-func (n *Network) SetRoutes(routes []v1alpha1.RouteCount) { n.change(func() { n.old.routes = routes }) }
-
 func (n *Network) change(f func()) {
 	n.mu.Lock()
 	f()
@@ -111,41 +91,10 @@ func (n *Network) status(stored *v1alpha1.NodeNetwork) (*v1alpha1.NodeNetwork, U
 		c.ObservedGeneration, c.LastTransitionTime = stored.Generation, metav1.Time{}
 		meta.SetStatusCondition(&s.Conditions, c)
 	}
-	n.old.fill(s)
-	switch {
-	case equality.Semantic.DeepEqual(stored.Status, next.Status):
+	if equality.Semantic.DeepEqual(stored.Status, next.Status) {
 		return stored, Unchanged
-	case equality.Semantic.DeepEqual(withoutCounters(stored.Status), withoutCounters(next.Status)):
-		return next, Lazy
 	}
 	return next, Urgent
-}
-
-func (o oldStatus) fill(s *v1alpha1.NodeNetworkStatus) {
-	if o.counted {
-		s.Pools = slices.Clone(o.pools)
-		for i := range s.Pools {
-			shown := o.rendered[s.Pools[i].Pool]
-			s.Pools[i].ObservedGeneration, s.Pools[i].Encapsulation = shown.Generation, shown.Sending
-		}
-	}
-	if o.routes != nil {
-		s.Routes = o.routes
-	}
-}
-
-func withoutCounters(s v1alpha1.NodeNetworkStatus) v1alpha1.NodeNetworkStatus {
-	s = *s.DeepCopy()
-	s.Routes = nil
-	for i := range s.Pools {
-		s.Pools[i].Free = 0
-	}
-	if s.BGP != nil {
-		for i := range s.BGP.Sessions {
-			s.BGP.Sessions[i].PrefixesReceived, s.BGP.Sessions[i].PrefixesAdvertised = 0, 0
-		}
-	}
-	return s
 }
 
 // addressList is what the columns of kubectl show.

@@ -19,7 +19,7 @@ type Node struct {
 	Present bool
 	// Addresses are the node's own, one for each family.
 	Addresses []string
-	Demands   []v1alpha1.NodePoolStatus
+	Claims    []v1alpha1.PoolClaim
 }
 
 // Input is all that a plan depends on.
@@ -112,7 +112,7 @@ func (p *planner) readNodes() {
 	for i := range p.in.Nodes {
 		n := &p.in.Nodes[i]
 		p.nodes[n.Name] = n
-		for _, d := range n.Demands {
+		for _, d := range n.Claims {
 			for _, text := range d.Released {
 				prefix, err := netip.ParsePrefix(text)
 				if err != nil {
@@ -232,7 +232,7 @@ func (p *planner) requests(pool *Pool) []*request {
 		if !n.Present || !matches.Matches(labels.Set(n.Labels)) {
 			continue
 		}
-		for _, d := range n.Demands {
+		for _, d := range n.Claims {
 			if d.Pool != pool.Object.Name {
 				continue
 			}

@@ -42,12 +42,12 @@ func endpoint(node, pool string, addresses ...string) v1alpha1.WorkloadEndpoint 
 	return w
 }
 
-func node(name string, demands ...v1alpha1.NodePoolStatus) Node {
-	return Node{Name: name, Present: true, Addresses: []string{"192.168.0." + name[1:]}, Demands: demands}
+func node(name string, demands ...v1alpha1.PoolClaim) Node {
+	return Node{Name: name, Present: true, Addresses: []string{"192.168.0." + name[1:]}, Claims: demands}
 }
 
-func wants(pool string, wanted, waiting int32, released ...string) v1alpha1.NodePoolStatus {
-	return v1alpha1.NodePoolStatus{Pool: pool, Wanted: wanted, Waiting: waiting, Released: released}
+func wants(pool string, wanted, waiting int32, released ...string) v1alpha1.PoolClaim {
+	return v1alpha1.PoolClaim{Pool: pool, Wanted: wanted, Waiting: waiting, Released: released}
 }
 
 func show(p Plan) []string {
@@ -124,7 +124,7 @@ func TestPlan(t *testing.T) {
 				p.Spec.NodeSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"rack": "1"}}
 			})}, nodes: []Node{node("n1", wants("a", 32, 0))}},
 		{name: "an absent node gets nothing",
-			pools: []v1alpha1.IPPool{pool("a", "10.0.0.0/16", 26)}, nodes: []Node{{Name: "n1", Demands: []v1alpha1.NodePoolStatus{wants("a", 32, 9)}}}},
+			pools: []v1alpha1.IPPool{pool("a", "10.0.0.0/16", 26)}, nodes: []Node{{Name: "n1", Claims: []v1alpha1.PoolClaim{wants("a", 32, 9)}}}},
 		{name: "released, and its prefix is not given out in the same breath",
 			pools: []v1alpha1.IPPool{pool("a", "10.0.0.0/25", 26)}, blocks: []v1alpha1.IPBlock{block("10.0.0.0/26", "a", "n1", terminating)},
 			nodes: []Node{node("n1", wants("a", 0, 0, "10.0.0.0/26")), node("n2", wants("a", 64, 0))},
@@ -193,7 +193,7 @@ func TestNothingIsGivenTwice(t *testing.T) {
 		for range 60 {
 			var nodes []Node
 			for n := range 4 {
-				var demands []v1alpha1.NodePoolStatus
+				var demands []v1alpha1.PoolClaim
 				for _, p := range pools {
 					demands = append(demands, wants(p.Name, int32(random.IntN(12)), int32(random.IntN(4))))
 				}

@@ -9,7 +9,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 )
 
@@ -75,7 +74,7 @@ type Report struct {
 	Changes  int
 	Failures []Failure
 	// Routes are those that the kernel shows as planned, by source.
-	Routes []v1alpha1.RouteCount
+	Routes []routeplan.RouteCount
 }
 
 func (r *Report) fail(err error, format string, args ...any) {

@@ -9,15 +9,14 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 )
 
 // makeRoutes adds and replaces routes, then removes what is not planned.
 func (a *Applier) makeRoutes(actual *Actual, plan routeplan.Plan, r *Report) {
-	good := map[v1alpha1.RouteCount]int32{}
-	tally := func(p routeplan.Route) { good[v1alpha1.RouteCount{Source: p.Source, Protocol: int32(p.Protocol)}]++ }
+	good := map[routeplan.RouteCount]int32{}
+	tally := func(p routeplan.Route) { good[routeplan.RouteCount{Source: p.Source, Protocol: int32(p.Protocol)}]++ }
 	var missing additions
 	known := 0
 	for _, p := range plan.Routes {
@@ -39,7 +38,7 @@ func (a *Applier) makeRoutes(actual *Actual, plan routeplan.Plan, r *Report) {
 		k.Count = n
 		r.Routes = append(r.Routes, k)
 	}
-	slices.SortFunc(r.Routes, func(a, b v1alpha1.RouteCount) int {
+	slices.SortFunc(r.Routes, func(a, b routeplan.RouteCount) int {
 		if a.Protocol != b.Protocol {
 			return int(a.Protocol - b.Protocol)
 		}

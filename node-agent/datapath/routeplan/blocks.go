@@ -25,7 +25,7 @@ func (m *maker) endpoints() {
 				m.problem(Problem{Message: fmt.Sprintf("Address %s is recorded for %s and for %s: delete the pod that came last.", a, other.NextHop.Device, e.Interface)})
 				continue
 			}
-			m.routes[dst] = Route{Dst: dst, Source: v1alpha1.RouteSourceEndpoint, Protocol: names.RouteProtocol, NextHop: NextHop{Device: e.Interface}}
+			m.routes[dst] = Route{Dst: dst, Source: RouteSourceEndpoint, Protocol: names.RouteProtocol, NextHop: NextHop{Device: e.Interface}}
 		}
 	}
 }
@@ -35,7 +35,7 @@ func (m *maker) endpoints() {
 func (m *maker) gateway() {
 	if m.in.NoWayToGateway {
 		dst := netip.PrefixFrom(names.GatewayV4, 32)
-		m.routes[dst] = Route{Dst: dst, Source: v1alpha1.RouteSourceEndpoint, Protocol: names.RouteProtocol, NextHop: NextHop{Device: "lo"}}
+		m.routes[dst] = Route{Dst: dst, Source: RouteSourceEndpoint, Protocol: names.RouteProtocol, NextHop: NextHop{Device: "lo"}}
 	}
 }
 
@@ -47,7 +47,7 @@ func (m *maker) ownBlocks() {
 		}
 		m.hidden = append(m.hidden, b.CIDR)
 		if !b.CIDR.IsSingleIP() {
-			m.routes[b.CIDR] = Route{Dst: b.CIDR, Source: v1alpha1.RouteSourceBlock, Protocol: names.RouteProtocol}
+			m.routes[b.CIDR] = Route{Dst: b.CIDR, Source: RouteSourceBlock, Protocol: names.RouteProtocol}
 		}
 	}
 }
@@ -113,7 +113,7 @@ func (m *maker) wayTo(b Block, p Pool) (Route, bool) {
 	here := m.underlay(b.CIDR.Addr())
 	near := node.IsValid() && here.Address.IsValid() && here.Interface != "" && here.Subnet.Contains(node) && node != here.Address
 	if near && (p.Sending == v1alpha1.EncapsulationNone || isCrossSubnet(p.Sending)) {
-		r.Source, r.NextHop = v1alpha1.RouteSourceDirect, NextHop{Via: node, Device: here.Interface}
+		r.Source, r.NextHop = RouteSourceDirect, NextHop{Via: node, Device: here.Interface}
 	}
 	switch {
 	case p.Sending == v1alpha1.EncapsulationNone:
@@ -141,7 +141,7 @@ func (m *maker) throughIPIP(r Route, b Block, p Pool, node netip.Addr) (Route, b
 	if m.ipip == nil || !m.usable(b, p, node, m.in.V4.Address) {
 		return r, false
 	}
-	r.Source, r.NextHop = v1alpha1.RouteSourceIPIP, NextHop{Via: node, Device: m.ipip.Name, OnLink: true}
+	r.Source, r.NextHop = RouteSourceIPIP, NextHop{Via: node, Device: m.ipip.Name, OnLink: true}
 	return r, true
 }
 
@@ -166,7 +166,7 @@ func (m *maker) throughVXLAN(r Route, b Block, p Pool) (Route, bool) {
 	if _, ok := m.fdb[mac.String()]; !ok {
 		m.fdb[mac.String()] = node
 	}
-	r.Source, r.NextHop = v1alpha1.RouteSourceVXLAN, hop
+	r.Source, r.NextHop = RouteSourceVXLAN, hop
 	return r, true
 }
 

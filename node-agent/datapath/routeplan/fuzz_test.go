@@ -49,7 +49,7 @@ func FuzzMake(f *testing.F) {
 				t.Fatalf("mixed families: %s", r)
 			}
 			for o := range own {
-				if r.NextHop.Via.IsValid() && inside(r.Dst, o) && r.Source != v1alpha1.RouteSourceEndpoint {
+				if r.NextHop.Via.IsValid() && inside(r.Dst, o) && r.Source != RouteSourceEndpoint {
 					t.Fatalf("%s leads away from the own block %s", r, o)
 				}
 			}

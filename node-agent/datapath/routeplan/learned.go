@@ -88,7 +88,7 @@ func (m *maker) refuses(dst netip.Prefix) string {
 }
 
 func (m *maker) resolve(dst netip.Prefix, nextHops []netip.Addr) (Route, string) {
-	r := Route{Dst: dst, Source: v1alpha1.RouteSourceBGP, Protocol: names.BGPRouteProtocol}
+	r := Route{Dst: dst, Source: RouteSourceBGP, Protocol: names.BGPRouteProtocol}
 	var hops []NextHop
 	why := "it has no next hop"
 	for _, via := range nextHops {
@@ -167,7 +167,7 @@ func (m *maker) peerRoutes() {
 			m.refuse(dst, fmt.Sprintf("the peer can't be reached by %s", via))
 			continue
 		}
-		peers[dst] = Route{Dst: dst, Source: v1alpha1.RouteSourceBGP, Protocol: names.BGPRouteProtocol, NextHop: hop}
+		peers[dst] = Route{Dst: dst, Source: RouteSourceBGP, Protocol: names.BGPRouteProtocol, NextHop: hop}
 	}
 	maps.Copy(m.routes, peers)
 	maps.Copy(m.fixed, peers)

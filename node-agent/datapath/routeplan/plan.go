@@ -82,7 +82,7 @@ type NextHop struct {
 // Route is a route of the main table. It has no next hops if it is a blackhole.
 type Route struct {
 	Dst      netip.Prefix
-	Source   v1alpha1.RouteSource
+	Source   RouteSource
 	Protocol int
 	NextHop  NextHop
 	// More are the further next hops of a route that shares load.
@@ -167,20 +167,20 @@ func (p Plan) PodMTUOf(pools ...string) int {
 }
 
 // Counts returns how many routes there are of each source, sorted.
-func (p Plan) Counts() []v1alpha1.RouteCount {
+func (p Plan) Counts() []RouteCount {
 	type key struct {
-		source   v1alpha1.RouteSource
+		source   RouteSource
 		protocol int
 	}
 	n := map[key]int32{}
 	for _, r := range p.Routes {
 		n[key{r.Source, r.Protocol}]++
 	}
-	var counts []v1alpha1.RouteCount
+	var counts []RouteCount
 	for k, c := range n {
-		counts = append(counts, v1alpha1.RouteCount{Source: k.source, Protocol: int32(k.protocol), Count: c})
+		counts = append(counts, RouteCount{Source: k.source, Protocol: int32(k.protocol), Count: c})
 	}
-	slices.SortFunc(counts, func(a, b v1alpha1.RouteCount) int {
+	slices.SortFunc(counts, func(a, b RouteCount) int {
 		if a.Protocol != b.Protocol {
 			return int(a.Protocol - b.Protocol)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
+	"github.com/causeway-net/causeway/node-agent/datapath"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 	"github.com/causeway-net/causeway/node-agent/records"
 	"github.com/causeway-net/causeway/node-agent/report"
@@ -47,26 +48,26 @@ type Options struct {
 
 // Agent is one node's daemon.
 type Agent struct {
-	options   Options
-	log       logr.Logger
-	api       *cluster.Connection
-	view      *cluster.View
-	book      *addressbook.Book
-	facts     *poolFacts
-	wirer     *veth.Wirer
-	server    *cniserver.Server
-	queue     *records.Queue
-	records   *records.Keeper
-	network   *report.Network
-	claim     *report.Claim
-	bgpState  *report.BGPState
-	events    *report.Events
-	lease     *report.Lease
-	metrics   *metrics
-	dataplane *dataplane
-	bgp       *bgp.Loop
-	bgpReads  *bgp.CachedObjects
-	workers   sync.WaitGroup
+	options  Options
+	log      logr.Logger
+	api      *cluster.Connection
+	view     *cluster.View
+	book     *addressbook.Book
+	facts    *poolFacts
+	wirer    *veth.Wirer
+	server   *cniserver.Server
+	queue    *records.Queue
+	records  *records.Keeper
+	network  *report.Network
+	claim    *report.Claim
+	bgpState *report.BGPState
+	events   *report.Events
+	lease    *report.Lease
+	metrics  *metrics
+	datapath *datapath.Loop
+	bgp      *bgp.Loop
+	bgpReads *bgp.CachedObjects
+	workers  sync.WaitGroup
 
 	ledger   chan struct{} // wakes keepLedger
 	synced   atomic.Bool
@@ -94,11 +95,11 @@ func New(o Options) (*Agent, error) {
 	a.events, a.lease = report.NewEvents(settings, a.network), report.NewLease(settings, func() error { return nil })
 	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: o.Reserve, Linger: o.Linger, DemandChanged: a.wakeLedger})
 	a.newEndpoints()
-	if a.dataplane, err = newDataplane(a); err != nil {
-		return nil, err
-	}
 	a.bgpReads = bgp.NewCachedObjects(o.Node, api.Cache, bgp.NewPasswords(bgp.APISecrets{Client: api.Client}, o.Log))
 	a.bgp = a.newBGP(speaker.SocketBeside(o.Socket))
+	if a.datapath, err = a.newDatapath(); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
@@ -156,10 +157,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.bgp.Adopt(learned)
-	if err := a.dataplane.turn(ctx); err != nil { // before the first pod, so that its MTU is known
-		a.dataplane.fail(err)
-		a.dataplane.wakeUp()
-	}
+	a.datapath.FirstPass(ctx) // before the first pod, so that its MTU is known
 	a.noteNode()
 	a.synced.Store(true)
 	a.server.SetSynced()
@@ -173,7 +171,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	work("claim blocks", func(ctx context.Context) error { a.claim.Run(ctx); return nil })
 	work("report the BGP sessions", func(ctx context.Context) error { a.bgpState.Run(ctx); return nil })
-	work("keep the kernel", a.dataplane.run)
+	work("keep the kernel", a.datapath.Run)
 	work("keep the BGP sessions", a.bgp.Run)
 	work("send events", func(ctx context.Context) error { a.events.Run(ctx); return nil })
 	a.wakeLedger()
@@ -198,7 +196,7 @@ func (a *Agent) noteChange(c cluster.Change) {
 		a.settlePools()
 	}
 	if c&(cluster.PoolRoutes|cluster.OwnBlocks|cluster.OtherBlocks|cluster.Addresses|cluster.OwnNode) != 0 {
-		a.dataplane.wakeUp()
+		a.datapath.Wake()
 	}
 }
 

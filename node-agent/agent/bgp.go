@@ -18,7 +18,7 @@ func (a *Agent) newBGP(socket string) *bgp.Loop {
 	return bgp.New(bgp.Options{
 		Node: a.options.Node, Objects: a.bgpReads, Book: a.book, Pods: bgp.APIPods{Client: a.api.Client},
 		Speaker: speaker.NewClient(socket), KeepProcess: supervisor.Run, SpeakerRan: err == nil,
-		Reporter: bgpReporter{a}, LearnedChanged: a.dataplane.wakeLearned, PlanChanged: a.dataplane.wakeUp,
+		Reporter: bgpReporter{a}, LearnedChanged: func() { a.datapath.WakeLearned() }, PlanChanged: func() { a.datapath.Wake() },
 		Links: bgp.Links, Log: a.log,
 	})
 }

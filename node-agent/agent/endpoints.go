@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -114,15 +113,4 @@ func (a *Agent) noteUnbelievedRecord(record *v1alpha1.WorkloadEndpoint, reason e
 	a.log.Info("Ignores a WorkloadEndpoint of this node that its agent can't have written", "name", name, "reason", reason.Error())
 	a.events.Event(corev1.EventTypeWarning, "EndpointNotBelieved",
 		fmt.Sprintf("The node ignores WorkloadEndpoint %s: %v. If no agent is being replaced, somebody else has written it; delete it.", name, reason))
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -70,3 +70,11 @@ func (a *Agent) namespaceFacts(name string) (map[string]string, string, bool) {
 	n, known := a.view.Namespace(name)
 	return n.Labels, n.Pools, known
 }
+
+// wake leaves a value in a channel of one, for whoever waits there; several may become one.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

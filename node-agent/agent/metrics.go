@@ -11,7 +11,8 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
-	"github.com/causeway-net/causeway/node-agent/datapath/linux"
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 	"github.com/causeway-net/causeway/node-agent/report"
 )
 
@@ -78,7 +79,7 @@ func (m *metrics) observeCall(verb string, code uint, took time.Duration) {
 }
 
 // applied notes a pass over the kernel.
-func (m *metrics) applied(started time.Time, report linux.Report) {
+func (m *metrics) applied(took time.Duration, report kernel.Report) {
 	outcome := "unchanged"
 	switch {
 	case len(report.Failures) > 0:
@@ -86,7 +87,15 @@ func (m *metrics) applied(started time.Time, report linux.Report) {
 	case report.Changes > 0:
 		outcome = "changed"
 	}
-	m.applies.WithLabelValues(outcome).Observe(time.Since(started).Seconds())
+	m.applies.WithLabelValues(outcome).Observe(took.Seconds())
+	m.failures.Set(float64(len(report.Failures)))
+}
+
+func (m *metrics) countRoutes(counts []routeplan.RouteCount) {
+	m.routes.Reset()
+	for _, c := range counts {
+		m.routes.WithLabelValues(string(c.Source)).Set(float64(c.Count))
+	}
 }
 
 func (m *metrics) shares(shares []addressbook.Share) {

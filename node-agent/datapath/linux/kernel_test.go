@@ -156,15 +156,12 @@ func TestRepairsWhatOthersChange(t *testing.T) {
 func TestRoutesOfAnADDInBetween(t *testing.T) {
 	a := enter(t)
 	apply(t, a, input())
-	actual, err := a.Read(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	observe(t, a)
 	// An ADD wires a pod after the kernel was read, and before the snapshot is taken.
 	run(t, "ip route add 10.0.0.2 dev cw00000000002 scope link proto 202")
 	in := input()
 	in.Endpoints = append(in.Endpoints, routeplan.Endpoint{Interface: "cw00000000002", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Ready: true})
-	if r := a.Apply(context.Background(), actual, routeplan.Make(in)); len(r.Failures) > 0 {
+	if r := a.Apply(context.Background(), routeplan.Make(in)); len(r.Failures) > 0 {
 		t.Fatal(r.Failures)
 	}
 	expect(t, routes(t), "10.0.0.2 dev cw00000000002 scope link")
@@ -271,17 +268,17 @@ func TestWatchTellsNewPodsFromOtherChanges(t *testing.T) {
 	run(t, "ip -6 address flush scope link") // duplicate address detection ends in the middle
 	for within(wake, 200*time.Millisecond) { //nolint:revive // the namespace's own links come to rest
 	}
-	run(t, "ip link add cwaaaaaaaaaa1 type veth peer name cwaaaaaaaaaa2")
-	run(t, "ip link set cwaaaaaaaaaa1 up")
-	run(t, "ip link set cwaaaaaaaaaa2 up")
-	run(t, "ip route add 10.0.0.9 dev cwaaaaaaaaaa1 proto 202")
+	run(t, "ip link add cw0aaaaaaaaa1 type veth peer name cw0aaaaaaaaa2")
+	run(t, "ip link set cw0aaaaaaaaa1 up")
+	run(t, "ip link set cw0aaaaaaaaa2 up")
+	run(t, "ip route add 10.0.0.9 dev cw0aaaaaaaaa1 proto 202")
 	if !within(pods, 5*time.Second) {
 		t.Error("nothing tells of a new pod")
 	}
 	if within(wake, 200*time.Millisecond) {
 		t.Error("a new pod wakes the whole loop")
 	}
-	for _, change := range []string{"ip route del 10.0.0.9", "ip route add blackhole 10.0.3.0/26 proto 202", "ip link del cwaaaaaaaaaa1"} {
+	for _, change := range []string{"ip route del 10.0.0.9", "ip route add blackhole 10.0.3.0/26 proto 202", "ip link del cw0aaaaaaaaa1"} {
 		run(t, change)
 		if !within(wake, 5*time.Second) {
 			t.Errorf("nothing tells of %q", change)

@@ -14,7 +14,7 @@ import (
 )
 
 // makeLinks makes the planned tunnel links, and adjusts those that exist.
-func (a *Applier) makeLinks(actual *Actual, plan routeplan.Plan, r *Report) {
+func (a *Applier) makeLinks(actual *actual, plan routeplan.Plan, r *report) {
 	for _, want := range plan.Links {
 		have := actual.links[want.Name]
 		if have != nil && want.Kind == routeplan.KindVXLAN {
@@ -42,7 +42,7 @@ func (a *Applier) makeLinks(actual *Actual, plan routeplan.Plan, r *Report) {
 	}
 }
 
-func (a *Applier) differs(actual *Actual, have netlink.Link, want routeplan.Link) bool {
+func (a *Applier) differs(actual *actual, have netlink.Link, want routeplan.Link) bool {
 	v, ok := have.(*netlink.Vxlan)
 	if !ok {
 		return true
@@ -53,7 +53,7 @@ func (a *Applier) differs(actual *Actual, have netlink.Link, want routeplan.Link
 		v.HardwareAddr.String() != want.MAC || (err == nil && v.VtepDevIndex != int(parent))
 }
 
-func (a *Applier) makeLink(actual *Actual, want routeplan.Link, r *Report) netlink.Link {
+func (a *Applier) makeLink(actual *actual, want routeplan.Link, r *report) netlink.Link {
 	var link netlink.Link
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = want.Name, want.MTU
@@ -99,7 +99,7 @@ func (a *Applier) makeLink(actual *Actual, want routeplan.Link, r *Report) netli
 }
 
 // adjust sets what can be changed in place.
-func (a *Applier) adjust(have netlink.Link, want routeplan.Link, r *Report) {
+func (a *Applier) adjust(have netlink.Link, want routeplan.Link, r *report) {
 	if want.Kind == routeplan.KindIPIP && have.Attrs().Alias != ownedAlias {
 		r.count(a.nl.LinkSetAlias(have, ownedAlias), "mark link %s as ours", want.Name)
 	}
@@ -114,18 +114,10 @@ func (a *Applier) adjust(have netlink.Link, want routeplan.Link, r *Report) {
 	}
 }
 
-func (r *Report) count(err error, format string, args ...any) {
-	if err != nil {
-		r.fail(err, format, args...)
-		return
-	}
-	r.Changes++
-}
-
 // removeLinks takes away tunnels that nothing uses. tunl0 can't be deleted while the module is loaded: it is set down,
 // unless somebody else has an address there.
-func (a *Applier) removeLinks(actual *Actual, plan routeplan.Plan, r *Report) {
-	for _, name := range actual.Tunnels() {
+func (a *Applier) removeLinks(actual *actual, plan routeplan.Plan, r *report) {
+	for _, name := range actual.tunnels() {
 		if planned(plan, name) {
 			continue
 		}
@@ -147,7 +139,7 @@ func (a *Applier) removeLinks(actual *Actual, plan routeplan.Plan, r *Report) {
 }
 
 // deleteLink deletes one of ours, and with it all that hung on it.
-func (a *Applier) deleteLink(actual *Actual, l netlink.Link) error {
+func (a *Applier) deleteLink(actual *actual, l netlink.Link) error {
 	if err := a.nl.LinkDel(l); err != nil {
 		return err
 	}
@@ -163,7 +155,7 @@ func (a *Applier) deleteLink(actual *Actual, l netlink.Link) error {
 	return nil
 }
 
-func (a *Applier) makeAddresses(actual *Actual, plan routeplan.Plan, r *Report) {
+func (a *Applier) makeAddresses(actual *actual, plan routeplan.Plan, r *report) {
 	for _, want := range plan.Addresses {
 		if _, there := actual.addresses[want]; there {
 			continue
@@ -179,7 +171,7 @@ func (a *Applier) makeAddresses(actual *Actual, plan routeplan.Plan, r *Report) 
 }
 
 // removeAddresses removes our addresses that are not planned any more, after the new ones have come.
-func (a *Applier) removeAddresses(actual *Actual, plan routeplan.Plan, r *Report) {
+func (a *Applier) removeAddresses(actual *actual, plan routeplan.Plan, r *report) {
 	wanted := map[routeplan.Address]bool{}
 	for _, w := range plan.Addresses {
 		wanted[w] = true

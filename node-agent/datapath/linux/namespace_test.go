@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 	"github.com/causeway-net/causeway/test/namespaces"
 )
@@ -51,7 +52,8 @@ func enter(t testing.TB) *Applier {
 func watch(t testing.TB, a *Applier) (wake, pods <-chan struct{}) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	wake, pods = a.Watch(ctx)
+	events := a.Watch(ctx)
+	wake, pods = events.Changed, events.Pods
 	t.Cleanup(func() {
 		cancel()
 		for range wake { //nolint:revive // until it is closed
@@ -98,7 +100,7 @@ func input() routeplan.Input {
 }
 
 // apply makes one pass of the loop, and fails the test on any failure of it.
-func apply(t testing.TB, a *Applier, in routeplan.Input) Report {
+func apply(t testing.TB, a *Applier, in routeplan.Input) kernel.Report {
 	t.Helper()
 	r, plan := pass(t, a, in)
 	if len(r.Failures) > 0 {
@@ -107,15 +109,20 @@ func apply(t testing.TB, a *Applier, in routeplan.Input) Report {
 	return r
 }
 
-func pass(t testing.TB, a *Applier, in routeplan.Input) (Report, routeplan.Plan) {
+func pass(t testing.TB, a *Applier, in routeplan.Input) (kernel.Report, routeplan.Plan) {
 	t.Helper()
-	actual, err := a.Read(context.Background())
+	in.Tunnels = observe(t, a).Tunnels
+	plan := routeplan.Make(in)
+	return a.Apply(context.Background(), plan), plan
+}
+
+func observe(t testing.TB, a *Applier) kernel.Observed {
+	t.Helper()
+	o, err := a.Observe(context.Background(), kernel.Query{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	in.Tunnels = actual.Tunnels()
-	plan := routeplan.Make(in)
-	return a.Apply(context.Background(), actual, plan), plan
+	return o
 }
 
 func sends(in *routeplan.Input, e v1alpha1.Encapsulation) {

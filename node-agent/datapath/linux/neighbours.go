@@ -11,7 +11,7 @@ import (
 )
 
 // makeNeighbours makes neighbours and FDB entries, and returns what is to be removed later.
-func (a *Applier) makeNeighbours(actual *Actual, plan routeplan.Plan, r *Report) *removal {
+func (a *Applier) makeNeighbours(actual *actual, plan routeplan.Plan, r *report) *removal {
 	var (
 		b     batch
 		names []string
@@ -71,7 +71,7 @@ func (s *removal) add(name string, family byte, link int32, flags byte, dst neti
 	s.names = append(s.names, name)
 }
 
-func (a *Applier) removeNeighbours(s *removal, r *Report) {
+func (a *Applier) removeNeighbours(s *removal, r *report) {
 	for i, err := range a.conn.do(&s.batch) {
 		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
 			r.count(err, "delete %s", s.names[i])

@@ -28,7 +28,7 @@ type firewall struct {
 	dirty bool
 }
 
-func (f *firewall) apply(ctx context.Context, want routeplan.Firewall, r *Report) {
+func (f *firewall) apply(ctx context.Context, want routeplan.Firewall, r *report) {
 	if !f.dirty && reflect.DeepEqual(f.last, want) {
 		return
 	}

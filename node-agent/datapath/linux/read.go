@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,9 +11,11 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 	"github.com/causeway-net/causeway/node-agent/datapath/rtnl"
+	"github.com/causeway-net/causeway/node-agent/datapath/underlay"
 )
 
 const (
@@ -23,16 +26,16 @@ const (
 	ifaProto           = 11
 )
 
-// Actual is what the kernel showed at one moment.
-type Actual struct {
+// actual is what the kernel showed at one moment.
+type actual struct {
 	links      map[string]netlink.Link
 	addresses  map[routeplan.Address]bool // of our tunnels; true if they bear our mark
 	neighbours map[routeplan.Neighbour]bool
 	fdb        map[routeplan.FDBEntry]bool
 }
 
-// Tunnels returns the names of the tunnel links of ours that exist, for routeplan.Input.
-func (a *Actual) Tunnels() []string {
+// tunnels returns the names of the tunnel links of ours that exist.
+func (a *actual) tunnels() []string {
 	var found []string
 	for _, name := range []string{names.IPIPDevice, names.VXLANDevice} {
 		if l, ok := a.links[name]; ok && owned(l) {
@@ -42,8 +45,13 @@ func (a *Actual) Tunnels() []string {
 	return found
 }
 
-// Links returns all links, for package underlay.
-func (a *Actual) Links() []netlink.Link { return slices.Collect(maps.Values(a.links)) }
+func (a *actual) names() map[string]bool {
+	out := make(map[string]bool, len(a.links))
+	for name := range a.links {
+		out[name] = true
+	}
+	return out
+}
 
 // owned says whether a tunnel link is ours. tunl0 belongs to the kernel; it is ours while it has our alias.
 func owned(l netlink.Link) bool {
@@ -56,16 +64,45 @@ func owned(l netlink.Link) bool {
 	return false
 }
 
-// Read looks at the kernel. Routes are dumped at the first time, every minute, and where the notifications do not tell
-// enough; else they are known.
-func (a *Applier) Read(ctx context.Context) (*Actual, error) {
+// Observe implements datapath.Kernel. Routes are dumped at the first time, where everything is asked for, and where the
+// notifications do not tell enough; else they are known.
+func (a *Applier) Observe(ctx context.Context, q kernel.Query) (kernel.Observed, error) {
+	o, err := a.observe(ctx, q)
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		err = fmt.Errorf("%w: %w", kernel.ErrBusy, err)
+	}
+	return o, err
+}
+
+func (a *Applier) observe(ctx context.Context, q kernel.Query) (kernel.Observed, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return kernel.Observed{}, err
 	}
-	if err := a.readRoutes(); err != nil {
-		return nil, fmt.Errorf("read routes: %w", err)
+	if err := a.readRoutes(q.Everything); err != nil {
+		return kernel.Observed{}, fmt.Errorf("read routes: %w", err)
 	}
-	actual := &Actual{
+	actual, err := a.read()
+	if err != nil {
+		return kernel.Observed{}, err
+	}
+	a.last = actual
+	links := slices.Collect(maps.Values(actual.links))
+	o, err := underlay.Find(links, q.NodeAddresses)
+	if err != nil {
+		return o, err
+	}
+	o.Tunnels, o.Links = actual.tunnels(), actual.names()
+	if q.Fabric {
+		if o.Fabric, err = underlay.Fabric(links); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// read looks at links, and at what hangs on our tunnels.
+func (a *Applier) read() (*actual, error) {
+	actual := &actual{
 		links: map[string]netlink.Link{}, addresses: map[routeplan.Address]bool{},
 		neighbours: map[routeplan.Neighbour]bool{}, fdb: map[routeplan.FDBEntry]bool{},
 	}
@@ -89,30 +126,27 @@ func (a *Applier) Read(ctx context.Context) (*Actual, error) {
 			return nil, fmt.Errorf("list neighbours of %s: %w", names.VXLANDevice, err)
 		}
 	}
-	a.last = actual
 	return actual, nil
 }
 
-func (a *Applier) readRoutes() error {
+func (a *Applier) readRoutes(everything bool) error {
 	heard := a.watch.news.take()
 	for _, e := range heard.events {
 		a.table.follow(e)
 	}
 	a.table.forget(heard.down)
-	a.nft.dirty = a.nft.dirty || heard.nft
-	due := !a.watch.running.Load() || !a.now().Before(a.resync)
-	if due {
-		a.resync = a.now().Add(ResyncEvery)
+	everything = everything || !a.watch.running.Load()
+	if everything {
 		clear(a.settings)
-		a.nft.dirty = true
 	}
-	if due || heard.lost || !a.table.valid {
+	a.nft.dirty = a.nft.dirty || heard.nft || everything
+	if everything || heard.lost || !a.table.valid {
 		return a.table.fill(a.conn)
 	}
 	return nil
 }
 
-func (a *Applier) readAddresses(actual *Actual, l netlink.Link) error {
+func (a *Applier) readAddresses(actual *actual, l netlink.Link) error {
 	const size = 8 // struct ifaddrmsg
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		request := make([]byte, size)
@@ -148,7 +182,7 @@ func (a *Applier) readAddresses(actual *Actual, l netlink.Link) error {
 	return nil
 }
 
-func (a *Applier) readNeighbours(actual *Actual, l netlink.Link) error {
+func (a *Applier) readNeighbours(actual *actual, l netlink.Link) error {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
 		list, err := rtnl.Whole(func() ([]netlink.Neigh, error) { return a.nl.NeighList(l.Attrs().Index, family) })
 		if err != nil {
@@ -170,7 +204,7 @@ func (a *Applier) readNeighbours(actual *Actual, l netlink.Link) error {
 }
 
 // index finds a link, also one that came after the look.
-func (a *Applier) index(actual *Actual, name string) (int32, error) {
+func (a *Applier) index(actual *actual, name string) (int32, error) {
 	if l, ok := actual.links[name]; ok {
 		return int32(l.Attrs().Index), nil
 	}

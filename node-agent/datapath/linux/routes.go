@@ -9,12 +9,13 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 )
 
 // makeRoutes adds and replaces routes, then removes what is not planned.
-func (a *Applier) makeRoutes(actual *Actual, plan routeplan.Plan, r *Report) {
+func (a *Applier) makeRoutes(actual *actual, plan routeplan.Plan, r *report) {
 	good := map[routeplan.RouteCount]int32{}
 	tally := func(p routeplan.Route) { good[routeplan.RouteCount{Source: p.Source, Protocol: int32(p.Protocol)}]++ }
 	var missing additions
@@ -57,7 +58,7 @@ type additions struct {
 }
 
 // compare reports whether the kernel shows a route as planned, and notes it for add where it does not.
-func (a *Applier) compare(actual *Actual, p routeplan.Route, missing *additions, r *Report) bool {
+func (a *Applier) compare(actual *actual, p routeplan.Route, missing *additions, r *report) bool {
 	have, there := a.table.routes[p.Dst]
 	want, err := a.wanted(actual, p)
 	switch {
@@ -78,7 +79,7 @@ func (a *Applier) compare(actual *Actual, p routeplan.Route, missing *additions,
 }
 
 // add adds and replaces routes, and calls done for each that the kernel has taken.
-func (a *Applier) add(missing *additions, r *Report, done func(routeplan.Route)) {
+func (a *Applier) add(missing *additions, r *report, done func(routeplan.Route)) {
 	for i, err := range a.conn.do(&missing.batch) {
 		p, want := missing.planned[i], missing.wanted[i]
 		if errors.Is(err, unix.EEXIST) {
@@ -94,12 +95,12 @@ func (a *Applier) add(missing *additions, r *Report, done func(routeplan.Route))
 	}
 }
 
-// ApplyRoutes brings single destinations of learned routes to what is planned for them, by what the last Read found. It
+// ApplyRoutes brings single destinations of learned routes to what is planned for them, by what the last Observe found. It
 // reports false, and has done nothing, where the kernel must be read first.
-func (a *Applier) ApplyRoutes(changes []routeplan.RouteChange) (Report, bool) {
-	var r Report
+func (a *Applier) ApplyRoutes(changes []routeplan.RouteChange) (kernel.Report, bool) {
+	var r report
 	if !a.table.valid || a.last == nil {
-		return r, false
+		return r.Report, false
 	}
 	var missing additions
 	var gone []extraRoute
@@ -112,11 +113,11 @@ func (a *Applier) ApplyRoutes(changes []routeplan.RouteChange) (Report, bool) {
 	}
 	a.add(&missing, &r, func(routeplan.Route) {})
 	a.remove(gone, &r)
-	return r, true
+	return r.Report, true
 }
 
 // wanted turns a planned route into what the kernel will show.
-func (a *Applier) wanted(actual *Actual, p routeplan.Route) (route, error) {
+func (a *Applier) wanted(actual *actual, p routeplan.Route) (route, error) {
 	w := route{protocol: uint8(p.Protocol), kind: unix.RTN_UNICAST, metric: defaultMetric(p.Dst)}
 	if p.Blackhole() {
 		w.kind = unix.RTN_BLACKHOLE
@@ -142,7 +143,7 @@ func (a *Applier) wanted(actual *Actual, p routeplan.Route) (route, error) {
 	return w, nil
 }
 
-func (a *Applier) hop(actual *Actual, n routeplan.NextHop) (hop, error) {
+func (a *Applier) hop(actual *actual, n routeplan.NextHop) (hop, error) {
 	link, err := a.index(actual, n.Device)
 	return hop{via: n.Via, link: link, onLink: n.OnLink}, err
 }
@@ -162,7 +163,7 @@ func (a *Applier) reconsider(p routeplan.Route, want route, cause error) error {
 }
 
 // removeRoutes removes the routes of ours that are not planned, but for those of pods that are being wired.
-func (a *Applier) removeRoutes(actual *Actual, plan routeplan.Plan, r *Report) {
+func (a *Applier) removeRoutes(actual *actual, plan routeplan.Plan, r *report) {
 	keep := map[int32]bool{}
 	for _, name := range plan.Keep {
 		if l, ok := actual.links[name]; ok {
@@ -180,7 +181,7 @@ func (a *Applier) removeRoutes(actual *Actual, plan routeplan.Plan, r *Report) {
 }
 
 // remove removes routes.
-func (a *Applier) remove(stale []extraRoute, r *Report) {
+func (a *Applier) remove(stale []extraRoute, r *report) {
 	var b batch
 	for _, s := range stale {
 		b.route(unix.RTM_DELROUTE, 0, s.dst, s.route)

@@ -11,7 +11,7 @@ import (
 )
 
 // set makes the planned settings. One that was right since the last resync is not looked at again.
-func (a *Applier) set(plan routeplan.Plan, r *Report) {
+func (a *Applier) set(plan routeplan.Plan, r *report) {
 	for _, s := range plan.Sysctls {
 		if a.settings[s.Key] == s.Value {
 			continue

@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
@@ -100,10 +101,8 @@ func subscribe(protocol, buffer int, groups ...int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "netlink"), nil
 }
 
-// Watch starts to listen. The first channel gets a value whenever something of ours, or of the underlay, was changed by
-// somebody else; the second when a pod's link comes with its address and routes, which whoever wires pods knows of.
-// Several changes may become one value. The first channel is closed when ctx ends. Watch is called once.
-func (a *Applier) Watch(ctx context.Context) (changes, pods <-chan struct{}) {
+// Watch implements datapath.Kernel.
+func (a *Applier) Watch(ctx context.Context) kernel.Events {
 	w := a.watch
 	w.running.Store(true)
 	var readers sync.WaitGroup
@@ -117,8 +116,9 @@ func (a *Applier) Watch(ctx context.Context) (changes, pods <-chan struct{}) {
 		w.close()
 		readers.Wait()
 		close(w.wake)
+		close(w.pods)
 	}()
-	return w.wake, w.pods
+	return kernel.Events{Changed: w.wake, Pods: w.pods}
 }
 
 func (w *watcher) close() {
@@ -249,7 +249,7 @@ func (w *watcher) linkEvent(h header, body []byte) {
 func isHostEnd(body []byte) bool {
 	for kind, value := range attributes(body[unix.SizeofIfInfomsg:]) {
 		if kind == unix.IFLA_IFNAME {
-			return strings.HasPrefix(string(value), names.HostInterfacePrefix)
+			return names.IsHostInterface(strings.TrimSuffix(string(value), "\x00"))
 		}
 	}
 	return false

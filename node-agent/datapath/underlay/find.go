@@ -14,48 +14,34 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 	"github.com/causeway-net/causeway/node-agent/datapath/rtnl"
 )
-
-// Place is where a node is.
-type Place struct {
-	// V4 and V6 are the zero value where the node has no address of that family.
-	V4, V6 routeplan.Underlay
-	// RPFilterAll is net.ipv4.conf.all.rp_filter.
-	RPFilterAll int
-	// NoWayToGateway says that no route of somebody else leads to the pods' IPv4 gateway.
-	NoWayToGateway bool
-}
-
-// Fill copies the place into a plan's input.
-func (p Place) Fill(in *routeplan.Input) {
-	in.V4, in.V6, in.RPFilterAll, in.NoWayToGateway = p.V4, p.V6, p.RPFilterAll, p.NoWayToGateway
-}
 
 // ErrNoAddress says that the node has no usable address.
 var ErrNoAddress = errors.New("no interface has an InternalIP of the Node, and no interface with a default route has a global address; give one an address")
 
 // Find looks, among all links of the node, for the one that has one of the node's addresses, for each family; failing
 // that, it takes the first global address of the link with the default route.
-func Find(links []netlink.Link, nodeAddresses []netip.Addr) (Place, error) {
+func Find(links []netlink.Link, nodeAddresses []netip.Addr) (kernel.Observed, error) {
 	byIndex := map[int]netlink.Link{}
 	for _, l := range links {
 		if !isOwnDevice(l.Attrs().Name) {
 			byIndex[l.Attrs().Index] = l
 		}
 	}
-	var p Place
+	var p kernel.Observed
 	var err error
 	if p.V4, err = find(netlink.FAMILY_V4, nodeAddresses, byIndex); err != nil {
-		return Place{}, err
+		return kernel.Observed{}, err
 	}
 	if p.V6, err = find(netlink.FAMILY_V6, nodeAddresses, byIndex); err != nil {
-		return Place{}, err
+		return kernel.Observed{}, err
 	}
 	if !p.V4.Address.IsValid() && !p.V6.Address.IsValid() {
-		return Place{}, ErrNoAddress
+		return kernel.Observed{}, ErrNoAddress
 	}
 	p.RPFilterAll = setting("ipv4/conf/all/rp_filter")
 	p.NoWayToGateway = noWayTo(names.GatewayV4)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/linux"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
@@ -180,7 +181,7 @@ func (m *member) open(t *testing.T) *linux.Applier {
 		}
 		var e error
 		if applier, e = linux.Open(); e == nil {
-			_, e = applier.Read(t.Context())
+			_, e = applier.Observe(t.Context(), kernel.Query{NodeAddresses: []netip.Addr{m.address}})
 		}
 		err <- e
 	}()

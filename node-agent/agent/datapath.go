@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"net/netip"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/node-agent/cluster"
+	"github.com/causeway-net/causeway/node-agent/datapath"
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
+	"github.com/causeway-net/causeway/node-agent/datapath/linux"
+	"github.com/causeway-net/causeway/node-agent/datapath/names"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/report"
+)
+
+// newDatapath connects the datapath's loop with the parts that it needs.
+func (a *Agent) newDatapath() (*datapath.Loop, error) {
+	linuxKernel, err := linux.Open()
+	if err != nil {
+		return nil, err
+	}
+	return datapath.New(datapath.Options{
+		Node: a.options.Node, Kernel: linuxKernel, View: a.view, Book: a.book, BGP: a.bgp, Pods: a.wirer, Reporter: datapathReporter{a},
+		VXLAN:  routeplan.VXLAN{VNI: uint32(a.options.VXLANVNI), Port: uint16(a.options.VXLANPort)},
+		Resync: a.options.Resync, Log: a.log,
+	}), nil
+}
+
+// datapathReporter puts the state of the kernel into metrics and reports.
+type datapathReporter struct{ *Agent }
+
+// Applied implements datapath.Reporter.
+func (r datapathReporter) Applied(took time.Duration, done kernel.Report) {
+	r.metrics.applied(took, done)
+}
+
+// SetPodMTUs implements datapath.Reporter.
+func (r datapathReporter) SetPodMTUs(byPool map[string]int, otherwise int) {
+	r.facts.setMTU(byPool, otherwise)
+}
+
+// AddressChanged implements datapath.Reporter.
+func (r datapathReporter) AddressChanged(_, _ netip.Addr) { r.api.Dialer.CloseAll() }
+
+// LinksChanged implements datapath.Reporter.
+func (r datapathReporter) LinksChanged() { r.records.LinksChanged() }
+
+// ReportDatapath implements datapath.Reporter.
+func (r datapathReporter) ReportDatapath(s datapath.State) {
+	if s.Failure != nil {
+		r.network.SetCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, "ApplyFailed", "The kernel does not show the plan: "+s.Failure.Error())
+		return
+	}
+	facts := report.Facts{VTEPMAC: names.VTEPMAC(r.options.Node).String(), Encapsulations: encapsulations(s.Capabilities)}
+	for _, u := range []routeplan.Underlay{s.V4, s.V6} {
+		if !u.Address.IsValid() {
+			continue
+		}
+		facts.Addresses = append(facts.Addresses, v1alpha1.NodeAddress{Address: u.Address.String(), Subnet: u.Subnet.String(), Interface: u.Interface})
+		if facts.MTU == 0 || int32(u.MTU) < facts.MTU {
+			facts.MTU = int32(u.MTU)
+		}
+	}
+	support, reason, message := metav1.ConditionTrue, "AllSupported", "The kernel can do all that the pools need."
+	for _, p := range s.Problems {
+		support, reason, message = metav1.ConditionFalse, "Missing", p.Message
+		break
+	}
+	r.claim.SetRendered(renderedOf(s.Pools))
+	r.network.SetFacts(facts)
+	r.metrics.countRoutes(s.Routes)
+	r.network.SetCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, "PlanApplied", "The kernel shows the plan.")
+	r.network.SetCondition(v1alpha1.ConditionKernelSupport, support, reason, message)
+}
+
+func encapsulations(c routeplan.Capabilities) []v1alpha1.Encapsulation {
+	out := []v1alpha1.Encapsulation{v1alpha1.EncapsulationNone}
+	if c.IPIP {
+		out = append(out, v1alpha1.EncapsulationIPIP, v1alpha1.EncapsulationIPIPCrossSubnet)
+	}
+	if c.VXLAN {
+		out = append(out, v1alpha1.EncapsulationVXLAN, v1alpha1.EncapsulationVXLANCrossSubnet)
+	}
+	return out
+}
+
+// renderedOf notes which generation of each pool the kernel shows, and what it sends with.
+func renderedOf(pools []cluster.Pool) map[string]report.Rendered {
+	out := make(map[string]report.Rendered, len(pools))
+	for _, p := range pools {
+		sending := p.Route.Sending
+		if sending == "" {
+			sending = p.Route.Encapsulation
+		}
+		out[p.Route.Name] = report.Rendered{UID: string(p.Object.UID), Generation: p.Object.Generation, Sending: sending}
+	}
+	return out
+}

@@ -1,0 +1,91 @@
+package datapath
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/cluster"
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+)
+
+// Options set a Loop.
+type Options struct {
+	// Node is the own Node's name.
+	Node     string
+	Kernel   Kernel
+	View     View
+	Book     Book
+	BGP      BGP
+	Pods     Pods
+	Reporter Reporter
+	VXLAN    routeplan.VXLAN
+	// Resync is how often the whole kernel is compared with the plan without being asked.
+	Resync time.Duration
+	Log    logr.Logger
+}
+
+// Kernel is a node's kernel. One goroutine calls Observe and Apply in turn; ApplyRoutes may come between an Apply and the
+// next Observe.
+type Kernel interface {
+	// Probe finds out what the kernel can do.
+	Probe(ctx context.Context) routeplan.Capabilities
+	// Watch starts to listen until the context ends. It is called once.
+	Watch(ctx context.Context) kernel.Events
+	// Observe looks at the kernel. It returns kernel.ErrBusy where that is worth another try at once.
+	Observe(ctx context.Context, q kernel.Query) (kernel.Observed, error)
+	// Apply makes the kernel look like the plan. The plan's pods must be younger than the last Observe: a route that was not
+	// there at that time is not removed.
+	Apply(ctx context.Context, plan routeplan.Plan) kernel.Report
+	// ApplyRoutes brings single destinations to what is planned for them. It reports false, and has done nothing, where the
+	// kernel must be observed first.
+	ApplyRoutes(changes []routeplan.RouteChange) (kernel.Report, bool)
+	// Close ends the use of the kernel. What was made stays.
+	Close() error
+}
+
+// View is the cluster as values.
+type View interface {
+	Pools() []cluster.Pool
+	Blocks() []routeplan.Block
+	NodeAddresses() []netip.Addr
+	Node() (cluster.Node, bool)
+}
+
+// Book knows the pods of this node.
+type Book interface {
+	Endpoints() []addressbook.Endpoint
+	Get(hostInterface string) (addressbook.Endpoint, bool)
+}
+
+// BGP knows what was learned. bgp.Loop explains the methods.
+type BGP interface {
+	Active() bool
+	Learned() []routeplan.LearnedRoute
+	Changes() []routeplan.LearnedRoute
+	PeerRoutes() []routeplan.PeerRoute
+}
+
+// Pods changes the links of running pods.
+type Pods interface {
+	// ShrinkMTU lowers the MTU of both ends of a pod's link.
+	ShrinkMTU(hostInterface, containerInterface, networkNamespace string, mtu int) error
+}
+
+// Reporter takes what others should know. Its methods return at once.
+type Reporter interface {
+	// ReportDatapath takes the state after each pass.
+	ReportDatapath(s State)
+	// Applied takes how long a change of the kernel took.
+	Applied(took time.Duration, report kernel.Report)
+	// SetPodMTUs takes what new pods get: by pool, and where nothing is known of the pool yet.
+	SetPodMTUs(byPool map[string]int, otherwise int)
+	// AddressChanged is told that the node has another address: connections from the old one are dead.
+	AddressChanged(v4, v6 netip.Addr)
+	// LinksChanged is told that somebody has changed links or routes, perhaps those of pods.
+	LinksChanged()
+}

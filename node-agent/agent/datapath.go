@@ -12,7 +12,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/linux"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/node-agent/report"
 )
 
@@ -24,7 +24,7 @@ func (a *Agent) newDatapath() (*datapath.Loop, error) {
 	}
 	return datapath.New(datapath.Options{
 		Node: a.options.Node, Kernel: linuxKernel, View: a.view, Book: a.book, BGP: a.bgp, Pods: a.wirer, Reporter: datapathReporter{a},
-		VXLAN:  routeplan.VXLAN{VNI: uint32(a.options.VXLANVNI), Port: uint16(a.options.VXLANPort)},
+		VXLAN:  plan.VXLAN{VNI: uint32(a.options.VXLANVNI), Port: uint16(a.options.VXLANPort)},
 		Resync: a.options.Resync, Log: a.log,
 	}), nil
 }
@@ -55,7 +55,7 @@ func (r datapathReporter) ReportDatapath(s datapath.State) {
 		return
 	}
 	facts := report.Facts{VTEPMAC: names.VTEPMAC(r.options.Node).String(), Encapsulations: encapsulations(s.Capabilities)}
-	for _, u := range []routeplan.Underlay{s.V4, s.V6} {
+	for _, u := range []plan.Underlay{s.V4, s.V6} {
 		if !u.Address.IsValid() {
 			continue
 		}
@@ -76,7 +76,7 @@ func (r datapathReporter) ReportDatapath(s datapath.State) {
 	r.network.SetCondition(v1alpha1.ConditionKernelSupport, support, reason, message)
 }
 
-func encapsulations(c routeplan.Capabilities) []v1alpha1.Encapsulation {
+func encapsulations(c plan.Capabilities) []v1alpha1.Encapsulation {
 	out := []v1alpha1.Encapsulation{v1alpha1.EncapsulationNone}
 	if c.IPIP {
 		out = append(out, v1alpha1.EncapsulationIPIP, v1alpha1.EncapsulationIPIPCrossSubnet)

@@ -12,7 +12,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/node-agent/report"
 )
 
@@ -91,7 +91,7 @@ func (m *metrics) applied(took time.Duration, report kernel.Report) {
 	m.failures.Set(float64(len(report.Failures)))
 }
 
-func (m *metrics) countRoutes(counts []routeplan.RouteCount) {
+func (m *metrics) countRoutes(counts []plan.RouteCount) {
 	m.routes.Reset()
 	for _, c := range counts {
 		m.routes.WithLabelValues(string(c.Source)).Set(float64(c.Count))

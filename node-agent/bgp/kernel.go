@@ -10,7 +10,7 @@ import (
 
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // Links returns the node's links with the networks they are on. The links of pods are left out: they lead to no router.
@@ -45,8 +45,8 @@ func isPodLink(l netlink.Link) bool {
 }
 
 // LearnedInKernel returns the routes that an earlier agent learned by BGP.
-func LearnedInKernel() ([]routeplan.LearnedRoute, error) {
-	var out []routeplan.LearnedRoute
+func LearnedInKernel() ([]plan.LearnedRoute, error) {
+	var out []plan.LearnedRoute
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		routes, err := collect(func() ([]netlink.Route, error) {
 			return netlink.RouteListFiltered(family, &netlink.Route{Protocol: names.BGPRouteProtocol}, netlink.RT_FILTER_PROTOCOL)
@@ -65,8 +65,8 @@ const interruptedLists = 5
 
 // collect lists until one list is whole. Where the kernel's routes change all the time, so that none is, it returns all
 // routes that were in any: one too many is withdrawn when the peers have been heard, one too few would cut a pod off.
-func collect(list func() ([]netlink.Route, error)) ([]routeplan.LearnedRoute, error) {
-	found := map[netip.Prefix]routeplan.LearnedRoute{}
+func collect(list func() ([]netlink.Route, error)) ([]plan.LearnedRoute, error) {
+	found := map[netip.Prefix]plan.LearnedRoute{}
 	for range interruptedLists {
 		routes, err := list()
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -84,20 +84,20 @@ func collect(list func() ([]netlink.Route, error)) ([]routeplan.LearnedRoute, er
 			break
 		}
 	}
-	out := make([]routeplan.LearnedRoute, 0, len(found))
+	out := make([]plan.LearnedRoute, 0, len(found))
 	for _, r := range found {
 		out = append(out, r)
 	}
 	return out, nil
 }
 
-func learnedRoute(r *netlink.Route) (routeplan.LearnedRoute, bool) {
+func learnedRoute(r *netlink.Route) (plan.LearnedRoute, bool) {
 	if r.Dst == nil {
-		return routeplan.LearnedRoute{}, false
+		return plan.LearnedRoute{}, false
 	}
 	base, _ := netip.AddrFromSlice(r.Dst.IP)
 	ones, _ := r.Dst.Mask.Size()
-	learned := routeplan.LearnedRoute{Prefix: netip.PrefixFrom(base.Unmap(), ones)}
+	learned := plan.LearnedRoute{Prefix: netip.PrefixFrom(base.Unmap(), ones)}
 	if via, ok := netip.AddrFromSlice(r.Gw); ok {
 		learned.NextHops = append(learned.NextHops, via.Unmap())
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 const (
@@ -68,7 +68,7 @@ func (l *Loop) PodsChanged() {
 
 // Adopt takes the routes that an earlier agent learned: they stay until the speaker knows better. Call it before the
 // datapath's first pass.
-func (l *Loop) Adopt(routes []routeplan.LearnedRoute) { l.o.Speaker.Adopt(routes) }
+func (l *Loop) Adopt(routes []plan.LearnedRoute) { l.o.Speaker.Adopt(routes) }
 
 // Active says whether routes are learned, or may be.
 func (l *Loop) Active() bool {
@@ -78,7 +78,7 @@ func (l *Loop) Active() bool {
 }
 
 // Learned returns all routes that were learned, sorted by prefix. They are shared: don't change them.
-func (l *Loop) Learned() []routeplan.LearnedRoute {
+func (l *Loop) Learned() []plan.LearnedRoute {
 	if !l.Active() {
 		return nil
 	}
@@ -87,10 +87,10 @@ func (l *Loop) Learned() []routeplan.LearnedRoute {
 
 // Changes returns the learned routes that may have changed since the last call of Changes or Learned. Those without next
 // hops are gone.
-func (l *Loop) Changes() []routeplan.LearnedRoute { return l.o.Speaker.Changes() }
+func (l *Loop) Changes() []plan.LearnedRoute { return l.o.Speaker.Changes() }
 
 // PeerRoutes returns the host routes that peers off the link need.
-func (l *Loop) PeerRoutes() []routeplan.PeerRoute {
+func (l *Loop) PeerRoutes() []plan.PeerRoute {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.plan.PeerRoutes

@@ -16,7 +16,7 @@ import (
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // fakes are all the neighbours of a loop. Each can be told to fail.
@@ -76,13 +76,13 @@ func (f *fakes) StaysInDrain(_ context.Context, _, name string) (bool, error) {
 	return stays, nil
 }
 
-func (f *fakes) Run(ctx context.Context)        { <-ctx.Done() }
-func (f *fakes) Adopt([]routeplan.LearnedRoute) {}
-func (f *fakes) Changed() <-chan struct{}       { return f.changed }
+func (f *fakes) Run(ctx context.Context)   { <-ctx.Done() }
+func (f *fakes) Adopt([]plan.LearnedRoute) {}
+func (f *fakes) Changed() <-chan struct{}  { return f.changed }
 func (f *fakes) Routes() speaker.Snapshot {
-	return speaker.Snapshot{Routes: []routeplan.LearnedRoute{{Prefix: netip.MustParsePrefix("10.9.0.0/16")}}}
+	return speaker.Snapshot{Routes: []plan.LearnedRoute{{Prefix: netip.MustParsePrefix("10.9.0.0/16")}}}
 }
-func (f *fakes) Changes() []routeplan.LearnedRoute { return nil }
+func (f *fakes) Changes() []plan.LearnedRoute { return nil }
 
 func (f *fakes) Status() (speaker.Status, []speaker.Failure) {
 	f.mu.Lock()

@@ -8,7 +8,7 @@ import (
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // Options set a Loop.
@@ -56,11 +56,11 @@ type Pods interface {
 // Speaker is the connection to the speaker's process. speaker.Client explains the methods.
 type Speaker interface {
 	Run(ctx context.Context)
-	Adopt(routes []routeplan.LearnedRoute)
+	Adopt(routes []plan.LearnedRoute)
 	Apply(ctx context.Context, plan bgpplan.Plan) ([]speaker.Failure, error)
 	Changed() <-chan struct{}
 	Routes() speaker.Snapshot
-	Changes() []routeplan.LearnedRoute
+	Changes() []plan.LearnedRoute
 	Status() (speaker.Status, []speaker.Failure)
 }
 

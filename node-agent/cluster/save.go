@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // savedView is a view in a checkpoint.
@@ -73,7 +73,7 @@ func (v *View) Restore(f File) (time.Time, error) {
 		}
 	}
 	for _, b := range in.Blocks {
-		shown.blocks[b.CIDR] = Block{Terminating: b.Terminating, Block: routeplan.Block{
+		shown.blocks[b.CIDR] = Block{Terminating: b.Terminating, Block: plan.Block{
 			CIDR: b.CIDR, Pool: b.Pool, Node: b.Node, NodeAddresses: b.NodeAddresses, Created: b.Created,
 		}}
 	}

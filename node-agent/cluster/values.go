@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // Pool is an IPPool, parsed.
@@ -18,12 +18,12 @@ type Pool struct {
 	// Object is the IPPool itself. Nobody may change it.
 	Object *v1alpha1.IPPool
 	// Route is what routing needs of it.
-	Route routeplan.Pool
+	Route plan.Pool
 }
 
 // Block is an IPBlock, parsed.
 type Block struct {
-	routeplan.Block
+	plan.Block
 	// Terminating blocks get no new pods.
 	Terminating bool
 }
@@ -54,7 +54,7 @@ func parsePool(o *v1alpha1.IPPool) (Pool, bool) {
 	ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
 	settled := o.Status.Encapsulation == o.Spec.Encapsulation && o.Status.ObservedGeneration == o.Generation &&
 		ready != nil && ready.ObservedGeneration == o.Generation && o.Status.NodesReady >= o.Status.NodesTotal
-	return Pool{Object: o, Route: routeplan.Pool{
+	return Pool{Object: o, Route: plan.Pool{
 		Name: o.Name, CIDR: cidr, Encapsulation: o.Spec.Encapsulation, Sending: o.Status.Encapsulation,
 		NATOutgoing: o.Spec.NATOutgoing, Settled: settled,
 	}}, true
@@ -83,7 +83,7 @@ func parseBlock(o *v1alpha1.IPBlock) (Block, bool) {
 	if err != nil {
 		return Block{}, false
 	}
-	return Block{Terminating: o.DeletionTimestamp != nil, Block: routeplan.Block{
+	return Block{Terminating: o.DeletionTimestamp != nil, Block: plan.Block{
 		CIDR: cidr, Pool: o.Spec.Pool, Node: o.Spec.Node, NodeAddresses: parseAddresses(o.Spec.NodeAddresses), Created: o.CreationTimestamp.Time,
 	}}, true
 }

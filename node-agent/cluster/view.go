@@ -8,7 +8,7 @@ import (
 
 	toolscache "k8s.io/client-go/tools/cache"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // Change says what of the view has changed. Several can come together.
@@ -72,8 +72,8 @@ type View struct {
 	live    *contents // what the API server tells; the same as shown from Live on
 	version uint64    // grows with each change of what is shown, namespaces and counters included
 
-	blocks    []routeplan.Block // of shown; nil when out of date
-	addresses []netip.Addr      // of shown; nil when out of date
+	blocks    []plan.Block // of shown; nil when out of date
+	addresses []netip.Addr // of shown; nil when out of date
 
 	synced []toolscache.InformerSynced // set by Follow
 }
@@ -110,11 +110,11 @@ func (v *View) Pools() []Pool {
 }
 
 // Blocks returns the blocks of all nodes, in no particular order.
-func (v *View) Blocks() []routeplan.Block {
+func (v *View) Blocks() []plan.Block {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.blocks == nil {
-		v.blocks = make([]routeplan.Block, 0, len(v.shown.blocks))
+		v.blocks = make([]plan.Block, 0, len(v.shown.blocks))
 		for _, b := range v.shown.blocks {
 			v.blocks = append(v.blocks, b.Block)
 		}

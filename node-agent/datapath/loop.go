@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 const (
@@ -25,13 +25,13 @@ const (
 type Loop struct {
 	o       Options
 	wake    chan struct{}
-	learned chan struct{}          // learned routes have changed, and nothing else
-	single  *routeplan.Incremental // of the last whole plan that the kernel showed
-	mtus    map[string]int         // the most that each running pod's interface was told to have
-	failing string                 // the failure that was logged last
+	learned chan struct{}     // learned routes have changed, and nothing else
+	single  *plan.Incremental // of the last whole plan that the kernel showed
+	mtus    map[string]int    // the most that each running pod's interface was told to have
+	failing string            // the failure that was logged last
 
 	at           [2]netip.Addr // the node's addresses at the last pass
-	capabilities routeplan.Capabilities
+	capabilities plan.Capabilities
 	probed       time.Time
 }
 

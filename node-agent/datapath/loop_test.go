@@ -16,25 +16,25 @@ import (
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // fakes are all the neighbours of a loop. Each can be told to fail.
 type fakes struct {
 	mu        sync.Mutex
 	pools     []cluster.Pool
-	blocks    []routeplan.Block
+	blocks    []plan.Block
 	endpoints []addressbook.Endpoint
-	learned   []routeplan.LearnedRoute
-	changes   []routeplan.LearnedRoute
+	learned   []plan.LearnedRoute
+	changes   []plan.LearnedRoute
 	observed  kernel.Observed
 	busy      int // how often Observe can't read
 	refused   error
 
 	changed, pods chan struct{}
 	queries       []kernel.Query
-	plans         []routeplan.Plan
-	single        []routeplan.RouteChange
+	plans         []plan.Plan
+	single        []plan.RouteChange
 	states        []State
 	linksChanged  int
 	moved         int
@@ -48,8 +48,8 @@ func (f *fakes) locked(change func()) {
 	change()
 }
 
-func (f *fakes) Probe(context.Context) routeplan.Capabilities {
-	return routeplan.Capabilities{IPIP: true, VXLAN: true, NFTables: true}
+func (f *fakes) Probe(context.Context) plan.Capabilities {
+	return plan.Capabilities{IPIP: true, VXLAN: true, NFTables: true}
 }
 
 func (f *fakes) Watch(context.Context) kernel.Events {
@@ -67,7 +67,7 @@ func (f *fakes) Observe(_ context.Context, q kernel.Query) (kernel.Observed, err
 	return f.observed, nil
 }
 
-func (f *fakes) Apply(_ context.Context, plan routeplan.Plan) kernel.Report {
+func (f *fakes) Apply(_ context.Context, plan plan.Plan) kernel.Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.plans = append(f.plans, plan)
@@ -77,7 +77,7 @@ func (f *fakes) Apply(_ context.Context, plan routeplan.Plan) kernel.Report {
 	return kernel.Report{Routes: plan.Counts()}
 }
 
-func (f *fakes) ApplyRoutes(changes []routeplan.RouteChange) (kernel.Report, bool) {
+func (f *fakes) ApplyRoutes(changes []plan.RouteChange) (kernel.Report, bool) {
 	f.locked(func() { f.single = append(f.single, changes...) })
 	return kernel.Report{}, true
 }
@@ -87,14 +87,14 @@ func (f *fakes) Pools() []cluster.Pool                { return f.pools }
 func (f *fakes) NodeAddresses() []netip.Addr          { return nil }
 func (f *fakes) Node() (cluster.Node, bool)           { return cluster.Node{Name: "a"}, true }
 func (f *fakes) Active() bool                         { return true }
-func (f *fakes) PeerRoutes() []routeplan.PeerRoute    { return nil }
+func (f *fakes) PeerRoutes() []plan.PeerRoute         { return nil }
 func (f *fakes) LinksChanged()                        { f.locked(func() { f.linksChanged++ }) }
 func (f *fakes) ReportDatapath(s State)               { f.locked(func() { f.states = append(f.states, s) }) }
 func (f *fakes) Applied(time.Duration, kernel.Report) {}
 func (f *fakes) SetPodMTUs(map[string]int, int)       {}
 func (f *fakes) AddressChanged(_, _ netip.Addr)       { f.locked(func() { f.moved++ }) }
 
-func (f *fakes) Blocks() []routeplan.Block {
+func (f *fakes) Blocks() []plan.Block {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.blocks
@@ -115,8 +115,8 @@ func (f *fakes) Get(name string) (addressbook.Endpoint, bool) {
 	return addressbook.Endpoint{}, false
 }
 
-func (f *fakes) Learned() []routeplan.LearnedRoute { return f.learned }
-func (f *fakes) Changes() []routeplan.LearnedRoute { return f.changes }
+func (f *fakes) Learned() []plan.LearnedRoute { return f.learned }
+func (f *fakes) Changes() []plan.LearnedRoute { return f.changes }
 
 func (f *fakes) ShrinkMTU(name, _, _ string, mtu int) error {
 	f.locked(func() { f.shrunk[name] = mtu })
@@ -132,10 +132,10 @@ var (
 func node() *fakes {
 	f := &fakes{
 		observed: kernel.Observed{
-			V4:    routeplan.Underlay{Address: addr("192.168.0.1"), Subnet: pfx("192.168.0.0/24"), Interface: "eth0", MTU: 1500},
+			V4:    plan.Underlay{Address: addr("192.168.0.1"), Subnet: pfx("192.168.0.0/24"), Interface: "eth0", MTU: 1500},
 			Links: map[string]bool{"eth0": true, "cw00000000001": true},
 		},
-		blocks: []routeplan.Block{
+		blocks: []plan.Block{
 			{CIDR: pfx("10.0.0.0/26"), Pool: "p", Node: "a"},
 			{CIDR: pfx("10.0.1.0/26"), Pool: "p", Node: "b", NodeAddresses: []netip.Addr{addr("192.168.0.2")}},
 		},
@@ -144,7 +144,7 @@ func node() *fakes {
 		}},
 		shrunk: map[string]int{},
 	}
-	f.pools = []cluster.Pool{{Object: &v1alpha1.IPPool{}, Route: routeplan.Pool{Name: "p", CIDR: pfx("10.0.0.0/16"), Encapsulation: v1alpha1.EncapsulationNone, Settled: true}}}
+	f.pools = []cluster.Pool{{Object: &v1alpha1.IPPool{}, Route: plan.Pool{Name: "p", CIDR: pfx("10.0.0.0/16"), Encapsulation: v1alpha1.EncapsulationNone, Settled: true}}}
 	return f
 }
 
@@ -183,7 +183,7 @@ func TestAChangeOfTheAPIReachesTheKernel(t *testing.T) {
 			t.Fatalf("after the first pass: %d plans, states %+v, MTUs %v", len(f.plans), f.states, f.shrunk)
 		}
 		f.locked(func() {
-			f.blocks = append(f.blocks, routeplan.Block{CIDR: pfx("10.0.2.0/26"), Pool: "p", Node: "c", NodeAddresses: []netip.Addr{addr("192.168.0.3")}})
+			f.blocks = append(f.blocks, plan.Block{CIDR: pfx("10.0.2.0/26"), Pool: "p", Node: "c", NodeAddresses: []netip.Addr{addr("192.168.0.3")}})
 		})
 		l.Wake()
 		settled(2 * apiSettle)
@@ -249,7 +249,7 @@ func TestResyncLooksAtEverything(t *testing.T) {
 func TestLearnedRoutesGoAlone(t *testing.T) {
 	f := node()
 	run(t, f, func(l *Loop) {
-		f.changes = []routeplan.LearnedRoute{{Prefix: pfx("203.0.113.0/24"), NextHops: []netip.Addr{addr("192.168.0.9")}}}
+		f.changes = []plan.LearnedRoute{{Prefix: pfx("203.0.113.0/24"), NextHops: []netip.Addr{addr("192.168.0.9")}}}
 		l.WakeLearned()
 		synctest.Wait()
 		if len(f.single) != 1 || f.single[0].Gone || len(f.plans) != 1 {

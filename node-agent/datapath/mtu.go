@@ -2,10 +2,10 @@ package datapath
 
 import (
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
-func (l *Loop) setMTUs(in routeplan.Input, plan routeplan.Plan) {
+func (l *Loop) setMTUs(in plan.Input, plan plan.Plan) {
 	byPool := make(map[string]int, len(plan.PodMTU))
 	for _, m := range plan.PodMTU {
 		byPool[m.Pool] = m.MTU
@@ -18,7 +18,7 @@ func (l *Loop) setMTUs(in routeplan.Input, plan routeplan.Plan) {
 }
 
 // shrink lowers running pods' MTU where the plan asks for less than they were told before.
-func (l *Loop) shrink(plan routeplan.Plan, endpoints []routeplan.Endpoint) {
+func (l *Loop) shrink(plan plan.Plan, endpoints []plan.Endpoint) {
 	ready := make(map[string]bool, len(endpoints))
 	for _, e := range endpoints {
 		ready[e.Interface] = e.Ready

@@ -10,7 +10,7 @@ import (
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // Options set a Loop.
@@ -23,7 +23,7 @@ type Options struct {
 	BGP      BGP
 	Pods     Pods
 	Reporter Reporter
-	VXLAN    routeplan.VXLAN
+	VXLAN    plan.VXLAN
 	// Resync is how often the whole kernel is compared with the plan without being asked.
 	Resync time.Duration
 	Log    logr.Logger
@@ -33,17 +33,17 @@ type Options struct {
 // next Observe.
 type Kernel interface {
 	// Probe finds out what the kernel can do.
-	Probe(ctx context.Context) routeplan.Capabilities
+	Probe(ctx context.Context) plan.Capabilities
 	// Watch starts to listen until the context ends. It is called once.
 	Watch(ctx context.Context) kernel.Events
 	// Observe looks at the kernel. It returns kernel.ErrBusy where that is worth another try at once.
 	Observe(ctx context.Context, q kernel.Query) (kernel.Observed, error)
 	// Apply makes the kernel look like the plan. The plan's pods must be younger than the last Observe: a route that was not
 	// there at that time is not removed.
-	Apply(ctx context.Context, plan routeplan.Plan) kernel.Report
+	Apply(ctx context.Context, plan plan.Plan) kernel.Report
 	// ApplyRoutes brings single destinations to what is planned for them. It reports false, and has done nothing, where the
 	// kernel must be observed first.
-	ApplyRoutes(changes []routeplan.RouteChange) (kernel.Report, bool)
+	ApplyRoutes(changes []plan.RouteChange) (kernel.Report, bool)
 	// Close ends the use of the kernel. What was made stays.
 	Close() error
 }
@@ -51,7 +51,7 @@ type Kernel interface {
 // View is the cluster as values.
 type View interface {
 	Pools() []cluster.Pool
-	Blocks() []routeplan.Block
+	Blocks() []plan.Block
 	NodeAddresses() []netip.Addr
 	Node() (cluster.Node, bool)
 }
@@ -65,9 +65,9 @@ type Book interface {
 // BGP knows what was learned. bgp.Loop explains the methods.
 type BGP interface {
 	Active() bool
-	Learned() []routeplan.LearnedRoute
-	Changes() []routeplan.LearnedRoute
-	PeerRoutes() []routeplan.PeerRoute
+	Learned() []plan.LearnedRoute
+	Changes() []plan.LearnedRoute
+	PeerRoutes() []plan.PeerRoute
 }
 
 // Pods changes the links of running pods.

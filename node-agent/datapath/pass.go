@@ -9,7 +9,7 @@ import (
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // learn brings changed learned routes to the kernel. It reports false where a whole pass is needed.
@@ -19,7 +19,7 @@ func (l *Loop) learn() bool {
 	}
 	started := time.Now()
 	changes := l.o.BGP.Changes()
-	planned := make([]routeplan.RouteChange, 0, len(changes))
+	planned := make([]plan.RouteChange, 0, len(changes))
 	for _, c := range changes {
 		planned = append(planned, l.single.Plan(c))
 	}
@@ -42,7 +42,7 @@ func (l *Loop) pass(ctx context.Context, everything bool) error {
 	}
 	l.noteAddress(observed)
 	pools, in := l.gather(observed)
-	plan, single := routeplan.MakeIncremental(in)
+	plan, single := plan.MakeIncremental(in)
 	l.single = nil
 	l.setMTUs(in, plan)
 	report := l.o.Kernel.Apply(ctx, plan)
@@ -64,7 +64,7 @@ func (l *Loop) pass(ctx context.Context, everything bool) error {
 
 // probe looks what the kernel can do: at start, and as long as something is missing, since a module may appear.
 func (l *Loop) probe(ctx context.Context) {
-	complete := routeplan.Capabilities{IPIP: true, VXLAN: true, NFTables: true}
+	complete := plan.Capabilities{IPIP: true, VXLAN: true, NFTables: true}
 	first := l.probed.IsZero()
 	if l.capabilities == complete || !first && time.Since(l.probed) < l.o.Resync {
 		return
@@ -89,9 +89,9 @@ func (l *Loop) noteAddress(o kernel.Observed) {
 }
 
 // gather returns the pools, and what a plan is made from.
-func (l *Loop) gather(o kernel.Observed) ([]cluster.Pool, routeplan.Input) {
+func (l *Loop) gather(o kernel.Observed) ([]cluster.Pool, plan.Input) {
 	pools := l.o.View.Pools()
-	in := routeplan.Input{
+	in := plan.Input{
 		Node: l.o.Node, V4: o.V4, V6: o.V6, Fabric: o.Fabric, NoWayToGateway: o.NoWayToGateway, RPFilterAll: o.RPFilterAll,
 		Capabilities: l.capabilities, VXLAN: l.o.VXLAN, Blocks: l.o.View.Blocks(), NodeAddresses: l.o.View.NodeAddresses(),
 		Tunnels: o.Tunnels, Endpoints: endpointsForPlan(l.o.Book.Endpoints(), o.Links),
@@ -105,11 +105,11 @@ func (l *Loop) gather(o kernel.Observed) ([]cluster.Pool, routeplan.Input) {
 
 // endpointsForPlan returns the pods' interfaces. Those that are being made or taken away are left as they are found, and so
 // are those that the kernel did not show: their pod is gone, or the link is about to be mended.
-func endpointsForPlan(endpoints []addressbook.Endpoint, links map[string]bool) []routeplan.Endpoint {
-	out := make([]routeplan.Endpoint, 0, len(endpoints))
+func endpointsForPlan(endpoints []addressbook.Endpoint, links map[string]bool) []plan.Endpoint {
+	out := make([]plan.Endpoint, 0, len(endpoints))
 	for _, e := range endpoints {
 		ready := e.State == addressbook.Ready && links[e.Interface]
-		out = append(out, routeplan.Endpoint{Interface: e.Interface, Addresses: e.Addresses, Pools: e.Pools, Ready: ready})
+		out = append(out, plan.Endpoint{Interface: e.Interface, Addresses: e.Addresses, Pools: e.Pools, Ready: ready})
 	}
 	return out
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/bgpcheck"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -301,7 +301,7 @@ func TestSessionOptions(t *testing.T) {
 	if !reflect.DeepEqual(p.Sessions, want) {
 		t.Errorf("got  %+v\nwant %+v", p.Sessions, want)
 	}
-	if want := []routeplan.PeerRoute{{Peer: netip.MustParseAddr("192.0.2.1"), Via: netip.MustParseAddr("10.0.0.254")}}; !slices.Equal(p.PeerRoutes, want) {
+	if want := []plan.PeerRoute{{Peer: netip.MustParseAddr("192.0.2.1"), Via: netip.MustParseAddr("10.0.0.254")}}; !slices.Equal(p.PeerRoutes, want) {
 		t.Errorf("peer routes are %v", p.PeerRoutes)
 	}
 	if text := fmt.Sprintf("%v %+v", Session{Password: "secret"}, Session{Password: "secret"}); strings.Contains(text, "secret") {

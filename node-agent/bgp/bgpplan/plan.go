@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // Plan is all that a node's speaker should do. Equal inputs give equal plans: every list is sorted.
@@ -15,7 +15,7 @@ type Plan struct {
 	Sessions      []Session
 	Announcements []Announcement
 	// PeerRoutes are the host routes that BGPPeers with reachableBy need in the kernel.
-	PeerRoutes []routeplan.PeerRoute
+	PeerRoutes []plan.PeerRoute
 	// ExportPrefixes are the pools that BGP may export. A route reflector passes learned routes inside them to routers
 	// of other autonomous systems.
 	ExportPrefixes []netip.Prefix

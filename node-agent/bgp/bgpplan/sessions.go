@@ -11,7 +11,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/bgpcheck"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 const defaultRestart = 120 * time.Second
@@ -158,7 +158,7 @@ func (p *planner) session(peer *v1alpha1.BGPPeer, addr netip.Addr, other node, p
 		if via.Is4() != addr.Is4() {
 			return s, false // A gateway for peers of the other family; only a peerSelector can have both.
 		}
-		if route := (routeplan.PeerRoute{Peer: addr, Via: via}); !slices.Contains(p.plan.PeerRoutes, route) {
+		if route := (plan.PeerRoute{Peer: addr, Via: via}); !slices.Contains(p.plan.PeerRoutes, route) {
 			p.plan.PeerRoutes = append(p.plan.PeerRoutes, route)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/bgp/gobgp"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	routeplan "github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/test/routers"
 )
 

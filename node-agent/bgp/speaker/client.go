@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 const (
@@ -65,13 +65,13 @@ func (c *Client) Changed() <-chan struct{} { return c.changed }
 
 // Adopt gives the client the learned routes that the kernel has, before Run. They stay until the speaker has learned
 // anew what the peers have to say.
-func (c *Client) Adopt(routes []routeplan.LearnedRoute) { c.learned.adopt(routes) }
+func (c *Client) Adopt(routes []plan.LearnedRoute) { c.learned.adopt(routes) }
 
 // Routes returns what has been learned.
 func (c *Client) Routes() Snapshot { return c.learned.snapshot() }
 
 // Changes returns the routes that may have changed since the last call of Changes or Routes. Those without next hops are gone.
-func (c *Client) Changes() []routeplan.LearnedRoute { return c.learned.changes() }
+func (c *Client) Changes() []plan.LearnedRoute { return c.learned.changes() }
 
 // Status returns the state of the sessions, and what the last plan failed in.
 func (c *Client) Status() (Status, []Failure) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // Snapshot is all that has been learned at one moment.
@@ -18,7 +18,7 @@ type Snapshot struct {
 	// Known is false until the speaker has said for the first time what it knows: routes of an earlier agent's must stay.
 	Known bool
 	// Routes are sorted by prefix. They are shared: don't change them.
-	Routes []routeplan.LearnedRoute
+	Routes []plan.LearnedRoute
 }
 
 // learned are the routes, with those that are kept while a peer or the speaker itself restarts.
@@ -41,7 +41,7 @@ func newLearned() *learned {
 }
 
 // adopt takes routes that the kernel has from an earlier agent as stale ones of no known peer.
-func (l *learned) adopt(routes []routeplan.LearnedRoute) {
+func (l *learned) adopt(routes []plan.LearnedRoute) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range routes {
@@ -123,10 +123,10 @@ func (l *learned) touch(p netip.Prefix) {
 }
 
 // changes returns what may have changed since the last call of changes or snapshot. A route without next hops is gone.
-func (l *learned) changes() []routeplan.LearnedRoute {
+func (l *learned) changes() []plan.LearnedRoute {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := make([]routeplan.LearnedRoute, 0, len(l.pending))
+	out := make([]plan.LearnedRoute, 0, len(l.pending))
 	for p := range l.pending {
 		r, _ := l.route(p)
 		out = append(out, r)
@@ -136,15 +136,15 @@ func (l *learned) changes() []routeplan.LearnedRoute {
 }
 
 // route returns what is known of a prefix.
-func (l *learned) route(p netip.Prefix) (routeplan.LearnedRoute, bool) {
+func (l *learned) route(p netip.Prefix) (plan.LearnedRoute, bool) {
 	hops, ok := l.fresh[p]
 	if !ok {
 		hops, ok = l.stale[p]
 	}
 	if !ok {
-		return routeplan.LearnedRoute{Prefix: p}, false
+		return plan.LearnedRoute{Prefix: p}, false
 	}
-	return routeplan.LearnedRoute{Prefix: p, NextHops: l.nextHops(hops)}, true
+	return plan.LearnedRoute{Prefix: p, NextHops: l.nextHops(hops)}, true
 }
 
 // snapshot returns what there is: the last one, with what has changed merged in.
@@ -157,10 +157,10 @@ func (l *learned) snapshot() Snapshot {
 	}
 	touched := slices.SortedFunc(maps.Keys(l.touched), comparePrefix)
 	l.touched = map[netip.Prefix]struct{}{}
-	routes := make([]routeplan.LearnedRoute, 0, len(l.last.Routes)+len(touched))
+	routes := make([]plan.LearnedRoute, 0, len(l.last.Routes)+len(touched))
 	old := l.last.Routes
 	for _, p := range touched {
-		i, found := slices.BinarySearchFunc(old, p, func(r routeplan.LearnedRoute, p netip.Prefix) int { return comparePrefix(r.Prefix, p) })
+		i, found := slices.BinarySearchFunc(old, p, func(r plan.LearnedRoute, p netip.Prefix) int { return comparePrefix(r.Prefix, p) })
 		routes = append(routes, old[:i]...)
 		if found {
 			i++

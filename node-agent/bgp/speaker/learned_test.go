@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 var peers = []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")}
@@ -20,7 +20,7 @@ func change(prefix string, from ...netip.Addr) []RouteChange {
 }
 
 func (l *learned) has(prefix string) bool {
-	return slices.ContainsFunc(l.snapshot().Routes, func(r routeplan.LearnedRoute) bool { return r.Prefix.String() == prefix })
+	return slices.ContainsFunc(l.snapshot().Routes, func(r plan.LearnedRoute) bool { return r.Prefix.String() == prefix })
 }
 
 func TestRoutesAreKeptUntilPeersHaveConverged(t *testing.T) {
@@ -28,7 +28,7 @@ func TestRoutesAreKeptUntilPeersHaveConverged(t *testing.T) {
 		return func(p netip.Addr) bool { return slices.Contains(awaited, p) }
 	}
 	l := newLearned()
-	l.adopt([]routeplan.LearnedRoute{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), NextHops: peers[:1]}})
+	l.adopt([]plan.LearnedRoute{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), NextHops: peers[:1]}})
 	l.change(change("10.1.0.0/16", peers[0], peers[1]))
 	l.change(change("10.2.0.0/16", peers[1]))
 	l.change(change("10.3.0.0/16", peers[2]))
@@ -90,7 +90,7 @@ func TestSnapshotsMerge(t *testing.T) {
 		}
 		whole.version = 1
 		want := whole.snapshot().Routes
-		if !slices.EqualFunc(got, want, func(a, b routeplan.LearnedRoute) bool {
+		if !slices.EqualFunc(got, want, func(a, b plan.LearnedRoute) bool {
 			return a.Prefix == b.Prefix && slices.Equal(a.NextHops, b.NextHops)
 		}) {
 			t.Fatalf("got  %v\nwant %v", got, want)

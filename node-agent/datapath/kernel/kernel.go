@@ -6,7 +6,7 @@ import (
 	"errors"
 	"net/netip"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // ErrBusy says that the kernel changed so fast that it could not be read. Nothing is wrong; try again soon.
@@ -25,13 +25,13 @@ type Query struct {
 // Observed is what a plan needs to know of a kernel.
 type Observed struct {
 	// V4 and V6 are the zero value where the node has no address of that family.
-	V4, V6 routeplan.Underlay
+	V4, V6 plan.Underlay
 	// RPFilterAll is net.ipv4.conf.all.rp_filter.
 	RPFilterAll int
 	// NoWayToGateway says that no route of somebody else leads to the pods' IPv4 gateway.
 	NoWayToGateway bool
 	// Fabric is empty unless it was asked for.
-	Fabric []routeplan.FabricRoute
+	Fabric []plan.FabricRoute
 	// Tunnels are the names of the tunnel links of ours that exist.
 	Tunnels []string
 	// Links are the names of all links.
@@ -57,7 +57,7 @@ type Report struct {
 	Changes  int
 	Failures []Failure
 	// Routes are those that the kernel shows as planned, by source.
-	Routes []routeplan.RouteCount
+	Routes []plan.RouteCount
 }
 
 // Events tell what somebody else has done. Several may become one value. All are closed when the watch ends.

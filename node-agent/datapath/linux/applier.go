@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/node-agent/datapath/underlay"
 )
 
@@ -66,20 +66,20 @@ func (r *report) count(err error, format string, args ...any) {
 }
 
 // Probe implements datapath.Kernel.
-func (a *Applier) Probe(ctx context.Context) routeplan.Capabilities { return underlay.Probe(ctx) }
+func (a *Applier) Probe(ctx context.Context) plan.Capabilities { return underlay.Probe(ctx) }
 
 // Apply implements datapath.Kernel. What needs something else is made after it, and removed before it.
-func (a *Applier) Apply(ctx context.Context, plan routeplan.Plan) kernel.Report {
+func (a *Applier) Apply(ctx context.Context, target plan.Plan) kernel.Report {
 	var r report
 	actual := a.last
-	a.makeLinks(actual, plan, &r)
-	a.makeAddresses(actual, plan, &r)
-	a.set(plan, &r)
-	stale := a.makeNeighbours(actual, plan, &r)
-	a.nft.apply(ctx, plan.Firewall, &r)
-	a.makeRoutes(actual, plan, &r)
+	a.makeLinks(actual, target, &r)
+	a.makeAddresses(actual, target, &r)
+	a.set(target, &r)
+	stale := a.makeNeighbours(actual, target, &r)
+	a.nft.apply(ctx, target.Firewall, &r)
+	a.makeRoutes(actual, target, &r)
 	a.removeNeighbours(stale, &r)
-	a.removeAddresses(actual, plan, &r)
-	a.removeLinks(actual, plan, &r)
+	a.removeAddresses(actual, target, &r)
+	a.removeLinks(actual, target, &r)
 	return r.Report
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // remote is a second node: a thread with a network namespace of its own.
@@ -157,7 +157,7 @@ func TestPackets(t *testing.T) {
 		there := in
 		there.Node = "c"
 		there.V4.Address, there.V6.Address = netip.MustParseAddr("192.168.0.3"), netip.MustParseAddr("fd01::3")
-		there.Endpoints = []routeplan.Endpoint{{Interface: "cw00000000003", Addresses: []netip.Addr{netip.MustParseAddr("10.0.2.1"), netip.MustParseAddr("fd00::81")}, Pools: []string{"four", "six"}, Ready: true}}
+		there.Endpoints = []plan.Endpoint{{Interface: "cw00000000003", Addresses: []netip.Addr{netip.MustParseAddr("10.0.2.1"), netip.MustParseAddr("fd00::81")}, Pools: []string{"four", "six"}, Ready: true}}
 		apply(t, b, there)
 		count(t, "ip saddr 192.168.0.1 icmp type echo-request")
 	})

@@ -10,7 +10,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 func TestFreshNode(t *testing.T) {
@@ -160,8 +160,8 @@ func TestRoutesOfAnADDInBetween(t *testing.T) {
 	// An ADD wires a pod after the kernel was read, and before the snapshot is taken.
 	run(t, "ip route add 10.0.0.2 dev cw00000000002 scope link proto 202")
 	in := input()
-	in.Endpoints = append(in.Endpoints, routeplan.Endpoint{Interface: "cw00000000002", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Ready: true})
-	if r := a.Apply(context.Background(), routeplan.Make(in)); len(r.Failures) > 0 {
+	in.Endpoints = append(in.Endpoints, plan.Endpoint{Interface: "cw00000000002", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Ready: true})
+	if r := a.Apply(context.Background(), plan.Make(in)); len(r.Failures) > 0 {
 		t.Fatal(r.Failures)
 	}
 	expect(t, routes(t), "10.0.0.2 dev cw00000000002 scope link")
@@ -210,7 +210,7 @@ func TestLearnedRoutes(t *testing.T) {
 	a := enter(t)
 	in := input()
 	addr := netip.MustParseAddr
-	in.Learned = []routeplan.LearnedRoute{
+	in.Learned = []plan.LearnedRoute{
 		{Prefix: netip.MustParsePrefix("203.0.113.0/24"), NextHops: []netip.Addr{addr("192.168.0.8"), addr("192.168.0.9")}},
 		{Prefix: netip.MustParsePrefix("2001:db8::/32"), NextHops: []netip.Addr{addr("fd01::8"), addr("fd01::9")}},
 	}
@@ -239,7 +239,7 @@ func TestThousandBlocks(t *testing.T) {
 	a := enter(t)
 	in := input()
 	for i := range 1000 {
-		in.Blocks = append(in.Blocks, routeplan.Block{
+		in.Blocks = append(in.Blocks, plan.Block{
 			CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(8 + i/4), byte(i % 4 * 64)}), 26), Pool: "four", Node: fmt.Sprint("n", i),
 			NodeAddresses: []netip.Addr{netip.AddrFrom4([4]byte{172, 16, byte(i / 250), byte(1 + i%250)})}, Created: time.Unix(2000, 0),
 		})
@@ -291,7 +291,7 @@ func TestHundredThousandLearnedRoutes(t *testing.T) {
 	watch(t, a)
 	in := input()
 	for i := range 100_000 {
-		in.Learned = append(in.Learned, routeplan.LearnedRoute{
+		in.Learned = append(in.Learned, plan.LearnedRoute{
 			Prefix:   netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 16), byte(i >> 8), byte(i)}), 32),
 			NextHops: []netip.Addr{netip.MustParseAddr("192.168.0.8")},
 		})
@@ -351,7 +351,7 @@ func TestUnderlayMoves(t *testing.T) {
 	apply(t, a, input())
 	run(t, "ip address add 192.168.0.5/24 dev eth0")
 	in := input()
-	in.V4.Address, in.V4.MTU, in.VXLAN = netip.MustParseAddr("192.168.0.5"), 1400, routeplan.VXLAN{VNI: 7, Port: 8472}
+	in.V4.Address, in.V4.MTU, in.VXLAN = netip.MustParseAddr("192.168.0.5"), 1400, plan.VXLAN{VNI: 7, Port: 8472}
 	apply(t, a, in)
 	expect(t, run(t, "ip -d link show vxlan.cw"), "mtu 1350", "vxlan id 7 local 192.168.0.5 dev eth0", "dstport 8472")
 	expect(t, routes(t), "10.0.2.0/26 via 10.0.2.0 dev vxlan.cw onlink", "fd00::80/122 via fe80::")

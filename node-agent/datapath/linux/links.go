@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // makeLinks makes the planned tunnel links, and adjusts those that exist.
-func (a *Applier) makeLinks(actual *actual, plan routeplan.Plan, r *report) {
-	for _, want := range plan.Links {
+func (a *Applier) makeLinks(actual *actual, target plan.Plan, r *report) {
+	for _, want := range target.Links {
 		have := actual.links[want.Name]
-		if have != nil && want.Kind == routeplan.KindVXLAN {
+		if have != nil && want.Kind == plan.KindVXLAN {
 			if have.Type() != string(want.Kind) {
 				r.fail(fmt.Errorf("the node has a link of that name and type %s, which is not ours; rename or delete it", have.Type()), "make link %s", want.Name)
 				continue
@@ -42,7 +42,7 @@ func (a *Applier) makeLinks(actual *actual, plan routeplan.Plan, r *report) {
 	}
 }
 
-func (a *Applier) differs(actual *actual, have netlink.Link, want routeplan.Link) bool {
+func (a *Applier) differs(actual *actual, have netlink.Link, want plan.Link) bool {
 	v, ok := have.(*netlink.Vxlan)
 	if !ok {
 		return true
@@ -53,12 +53,12 @@ func (a *Applier) differs(actual *actual, have netlink.Link, want routeplan.Link
 		v.HardwareAddr.String() != want.MAC || (err == nil && v.VtepDevIndex != int(parent))
 }
 
-func (a *Applier) makeLink(actual *actual, want routeplan.Link, r *report) netlink.Link {
+func (a *Applier) makeLink(actual *actual, want plan.Link, r *report) netlink.Link {
 	var link netlink.Link
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = want.Name, want.MTU
 	switch want.Kind {
-	case routeplan.KindVXLAN:
+	case plan.KindVXLAN:
 		parent, err := a.index(actual, want.Parent)
 		if err != nil {
 			r.fail(err, "make link %s", want.Name)
@@ -71,7 +71,7 @@ func (a *Applier) makeLink(actual *actual, want routeplan.Link, r *report) netli
 		}
 		attrs.HardwareAddr = mac
 		link = &netlink.Vxlan{LinkAttrs: attrs, VxlanId: int(want.VNI), Port: int(want.Port), SrcAddr: want.Local.AsSlice(), VtepDevIndex: int(parent)}
-	case routeplan.KindIPIP:
+	case plan.KindIPIP:
 		// To ask for the kind loads the module, and that makes tunl0 in every namespace: then ours exists already. Where
 		// net.core.fb_tunnels_only_for_init_net keeps it away, the same link is made here: it takes any peer too.
 		attrs.MTU = 0
@@ -79,10 +79,10 @@ func (a *Applier) makeLink(actual *actual, want routeplan.Link, r *report) netli
 	}
 	err := a.nl.LinkAdd(link)
 	if err != nil {
-		if found, findErr := a.nl.LinkByName(want.Name); findErr == nil && want.Kind == routeplan.KindIPIP {
+		if found, findErr := a.nl.LinkByName(want.Name); findErr == nil && want.Kind == plan.KindIPIP {
 			return found
 		}
-		if errors.Is(err, unix.EEXIST) && want.Kind == routeplan.KindVXLAN {
+		if errors.Is(err, unix.EEXIST) && want.Kind == plan.KindVXLAN {
 			err = fmt.Errorf("another VXLAN link has VNI %d and UDP port %d; change that one, or Causeway's: %w", want.VNI, want.Port, err)
 		}
 		r.fail(err, "make link %s", want.Name)
@@ -99,8 +99,8 @@ func (a *Applier) makeLink(actual *actual, want routeplan.Link, r *report) netli
 }
 
 // adjust sets what can be changed in place.
-func (a *Applier) adjust(have netlink.Link, want routeplan.Link, r *report) {
-	if want.Kind == routeplan.KindIPIP && have.Attrs().Alias != ownedAlias {
+func (a *Applier) adjust(have netlink.Link, want plan.Link, r *report) {
+	if want.Kind == plan.KindIPIP && have.Attrs().Alias != ownedAlias {
 		r.count(a.nl.LinkSetAlias(have, ownedAlias), "mark link %s as ours", want.Name)
 	}
 	if want.MTU > 0 && have.Attrs().MTU != want.MTU {
@@ -109,16 +109,16 @@ func (a *Applier) adjust(have netlink.Link, want routeplan.Link, r *report) {
 	if have.Attrs().Flags&net.FlagUp == 0 {
 		r.count(a.nl.LinkSetUp(have), "set %s up", want.Name)
 	}
-	if want.Kind == routeplan.KindVXLAN {
+	if want.Kind == plan.KindVXLAN {
 		a.watch.vxlan.Store(int32(have.Attrs().Index))
 	}
 }
 
 // removeLinks takes away tunnels that nothing uses. tunl0 can't be deleted while the module is loaded: it is set down,
 // unless somebody else has an address there.
-func (a *Applier) removeLinks(actual *actual, plan routeplan.Plan, r *report) {
+func (a *Applier) removeLinks(actual *actual, target plan.Plan, r *report) {
 	for _, name := range actual.tunnels() {
-		if planned(plan, name) {
+		if planned(target, name) {
 			continue
 		}
 		l := actual.links[name]
@@ -155,8 +155,8 @@ func (a *Applier) deleteLink(actual *actual, l netlink.Link) error {
 	return nil
 }
 
-func (a *Applier) makeAddresses(actual *actual, plan routeplan.Plan, r *report) {
-	for _, want := range plan.Addresses {
+func (a *Applier) makeAddresses(actual *actual, target plan.Plan, r *report) {
+	for _, want := range target.Addresses {
 		if _, there := actual.addresses[want]; there {
 			continue
 		}
@@ -171,9 +171,9 @@ func (a *Applier) makeAddresses(actual *actual, plan routeplan.Plan, r *report) 
 }
 
 // removeAddresses removes our addresses that are not planned any more, after the new ones have come.
-func (a *Applier) removeAddresses(actual *actual, plan routeplan.Plan, r *report) {
-	wanted := map[routeplan.Address]bool{}
-	for _, w := range plan.Addresses {
+func (a *Applier) removeAddresses(actual *actual, target plan.Plan, r *report) {
+	wanted := map[plan.Address]bool{}
+	for _, w := range target.Addresses {
 		wanted[w] = true
 	}
 	for have, mine := range actual.addresses {

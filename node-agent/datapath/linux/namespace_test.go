@@ -16,7 +16,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/test/namespaces"
 )
 
@@ -73,19 +73,19 @@ func run(t testing.TB, command string) string {
 }
 
 // input is a node with blocks and pods of both families.
-func input() routeplan.Input {
+func input() plan.Input {
 	pfx, addr := netip.MustParsePrefix, netip.MustParseAddr
 	created := time.Unix(1000, 0)
-	return routeplan.Input{
+	return plan.Input{
 		Node:         "a",
-		V4:           routeplan.Underlay{Address: addr("192.168.0.1"), Subnet: pfx("192.168.0.0/24"), Interface: "eth0", MTU: 1500},
-		V6:           routeplan.Underlay{Address: addr("fd01::1"), Subnet: pfx("fd01::/64"), Interface: "eth0", MTU: 1500},
-		Capabilities: routeplan.Capabilities{VXLAN: true, NFTables: true},
-		Pools: []routeplan.Pool{
+		V4:           plan.Underlay{Address: addr("192.168.0.1"), Subnet: pfx("192.168.0.0/24"), Interface: "eth0", MTU: 1500},
+		V6:           plan.Underlay{Address: addr("fd01::1"), Subnet: pfx("fd01::/64"), Interface: "eth0", MTU: 1500},
+		Capabilities: plan.Capabilities{VXLAN: true, NFTables: true},
+		Pools: []plan.Pool{
 			{Name: "four", CIDR: pfx("10.0.0.0/16"), Encapsulation: v1alpha1.EncapsulationVXLANCrossSubnet, Settled: true, NATOutgoing: true},
 			{Name: "six", CIDR: pfx("fd00::/48"), Encapsulation: v1alpha1.EncapsulationVXLANCrossSubnet, Settled: true},
 		},
-		Blocks: []routeplan.Block{
+		Blocks: []plan.Block{
 			{CIDR: pfx("10.0.0.0/26"), Pool: "four", Node: "a", NodeAddresses: []netip.Addr{addr("192.168.0.1"), addr("fd01::1")}, Created: created},
 			{CIDR: pfx("10.0.1.0/26"), Pool: "four", Node: "b", NodeAddresses: []netip.Addr{addr("192.168.0.2"), addr("fd01::2")}, Created: created},
 			{CIDR: pfx("10.0.2.0/26"), Pool: "four", Node: "c", NodeAddresses: []netip.Addr{addr("192.168.1.3"), addr("fd02::3")}, Created: created},
@@ -93,14 +93,14 @@ func input() routeplan.Input {
 			{CIDR: pfx("fd00::40/122"), Pool: "six", Node: "b", NodeAddresses: []netip.Addr{addr("192.168.0.2"), addr("fd01::2")}, Created: created},
 			{CIDR: pfx("fd00::80/122"), Pool: "six", Node: "c", NodeAddresses: []netip.Addr{addr("192.168.1.3"), addr("fd02::3")}, Created: created},
 		},
-		Endpoints: []routeplan.Endpoint{
+		Endpoints: []plan.Endpoint{
 			{Interface: "cw00000000001", Addresses: []netip.Addr{addr("10.0.0.1"), addr("fd00::1")}, Pools: []string{"four", "six"}, Ready: true},
 		},
 	}
 }
 
 // apply makes one pass of the loop, and fails the test on any failure of it.
-func apply(t testing.TB, a *Applier, in routeplan.Input) kernel.Report {
+func apply(t testing.TB, a *Applier, in plan.Input) kernel.Report {
 	t.Helper()
 	r, plan := pass(t, a, in)
 	if len(r.Failures) > 0 {
@@ -109,10 +109,10 @@ func apply(t testing.TB, a *Applier, in routeplan.Input) kernel.Report {
 	return r
 }
 
-func pass(t testing.TB, a *Applier, in routeplan.Input) (kernel.Report, routeplan.Plan) {
+func pass(t testing.TB, a *Applier, in plan.Input) (kernel.Report, plan.Plan) {
 	t.Helper()
 	in.Tunnels = observe(t, a).Tunnels
-	plan := routeplan.Make(in)
+	plan := plan.Make(in)
 	return a.Apply(context.Background(), plan), plan
 }
 
@@ -125,7 +125,7 @@ func observe(t testing.TB, a *Applier) kernel.Observed {
 	return o
 }
 
-func sends(in *routeplan.Input, e v1alpha1.Encapsulation) {
+func sends(in *plan.Input, e v1alpha1.Encapsulation) {
 	in.Pools = slices.Clone(in.Pools)
 	for i := range in.Pools {
 		in.Pools[i].Encapsulation = e

@@ -7,18 +7,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // makeNeighbours makes neighbours and FDB entries, and returns what is to be removed later.
-func (a *Applier) makeNeighbours(actual *actual, plan routeplan.Plan, r *report) *removal {
+func (a *Applier) makeNeighbours(actual *actual, target plan.Plan, r *report) *removal {
 	var (
 		b     batch
 		names []string
 		stale = &removal{}
 	)
 	kept := map[netip.Addr]bool{}
-	for _, n := range plan.Neighbours {
+	for _, n := range target.Neighbours {
 		kept[n.Address] = true
 		l, ok := actual.links[n.Device]
 		mac, err := net.ParseMAC(n.MAC)
@@ -28,9 +28,9 @@ func (a *Applier) makeNeighbours(actual *actual, plan routeplan.Plan, r *report)
 		b.neighbour(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, familyOf(n.Address), int32(l.Attrs().Index), 0, n.Address, mac)
 		names = append(names, "add "+n.String())
 	}
-	wanted := map[routeplan.FDBEntry]bool{}
+	wanted := map[plan.FDBEntry]bool{}
 	macs := map[string]bool{}
-	for _, f := range plan.FDB {
+	for _, f := range target.FDB {
 		wanted[f], macs[f.MAC] = true, true
 		l, ok := actual.links[f.Device]
 		mac, err := net.ParseMAC(f.MAC)

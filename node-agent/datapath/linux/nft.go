@@ -17,18 +17,18 @@ import (
 	"sigs.k8s.io/knftables"
 
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // firewall keeps our nftables table. Each rule's comment is a hash of its text, by which a listing is compared with a plan.
 type firewall struct {
 	nft  knftables.Interface
-	last routeplan.Firewall
+	last plan.Firewall
 	// dirty says that somebody may have touched the table.
 	dirty bool
 }
 
-func (f *firewall) apply(ctx context.Context, want routeplan.Firewall, r *report) {
+func (f *firewall) apply(ctx context.Context, want plan.Firewall, r *report) {
 	if !f.dirty && reflect.DeepEqual(f.last, want) {
 		return
 	}
@@ -50,7 +50,7 @@ func (f *firewall) apply(ctx context.Context, want routeplan.Firewall, r *report
 }
 
 // write replaces the table in one transaction.
-func (f *firewall) write(ctx context.Context, want routeplan.Firewall, have tableContent) error {
+func (f *firewall) write(ctx context.Context, want plan.Firewall, have tableContent) error {
 	if f.nft == nil {
 		nft, err := knftables.New(knftables.InetFamily, names.NFTTable)
 		if err != nil {
@@ -99,7 +99,7 @@ func fingerprint(rule string) string {
 // nil where there is no table.
 type tableContent map[string][]string
 
-func expected(want routeplan.Firewall) tableContent {
+func expected(want plan.Firewall) tableContent {
 	if len(want.Chains) == 0 {
 		return nil
 	}
@@ -121,7 +121,7 @@ func expected(want routeplan.Firewall) tableContent {
 	return content
 }
 
-func priority(c routeplan.Chain) int {
+func priority(c plan.Chain) int {
 	n, err := knftables.ParsePriority(knftables.InetFamily, c.Priority)
 	if err != nil {
 		return 0

@@ -13,7 +13,7 @@ import (
 
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/node-agent/datapath/rtnl"
 	"github.com/causeway-net/causeway/node-agent/datapath/underlay"
 )
@@ -29,9 +29,9 @@ const (
 // actual is what the kernel showed at one moment.
 type actual struct {
 	links      map[string]netlink.Link
-	addresses  map[routeplan.Address]bool // of our tunnels; true if they bear our mark
-	neighbours map[routeplan.Neighbour]bool
-	fdb        map[routeplan.FDBEntry]bool
+	addresses  map[plan.Address]bool // of our tunnels; true if they bear our mark
+	neighbours map[plan.Neighbour]bool
+	fdb        map[plan.FDBEntry]bool
 }
 
 // tunnels returns the names of the tunnel links of ours that exist.
@@ -57,7 +57,7 @@ func (a *actual) names() map[string]bool {
 func owned(l netlink.Link) bool {
 	switch l.Attrs().Name {
 	case names.VXLANDevice:
-		return l.Type() == string(routeplan.KindVXLAN)
+		return l.Type() == string(plan.KindVXLAN)
 	case names.IPIPDevice:
 		return l.Attrs().Alias == ownedAlias
 	}
@@ -103,8 +103,8 @@ func (a *Applier) observe(ctx context.Context, q kernel.Query) (kernel.Observed,
 // read looks at links, and at what hangs on our tunnels.
 func (a *Applier) read() (*actual, error) {
 	actual := &actual{
-		links: map[string]netlink.Link{}, addresses: map[routeplan.Address]bool{},
-		neighbours: map[routeplan.Neighbour]bool{}, fdb: map[routeplan.FDBEntry]bool{},
+		links: map[string]netlink.Link{}, addresses: map[plan.Address]bool{},
+		neighbours: map[plan.Neighbour]bool{}, fdb: map[plan.FDBEntry]bool{},
 	}
 	links, err := rtnl.Whole(a.nl.LinkList)
 	if err != nil {
@@ -172,7 +172,7 @@ func (a *Applier) readAddresses(actual *actual, l netlink.Link) error {
 				if !local.IsValid() {
 					local = address
 				}
-				actual.addresses[routeplan.Address{Device: l.Attrs().Name, Prefix: netip.PrefixFrom(local, int(body[1]))}] = mine
+				actual.addresses[plan.Address{Device: l.Attrs().Name, Prefix: netip.PrefixFrom(local, int(body[1]))}] = mine
 			})
 		})
 		if err != nil {
@@ -194,9 +194,9 @@ func (a *Applier) readNeighbours(actual *actual, l netlink.Link) error {
 			}
 			ip, _ := netip.AddrFromSlice(n.IP)
 			if family != unix.AF_BRIDGE {
-				actual.neighbours[routeplan.Neighbour{Device: l.Attrs().Name, Address: ip.Unmap(), MAC: n.HardwareAddr.String()}] = true
+				actual.neighbours[plan.Neighbour{Device: l.Attrs().Name, Address: ip.Unmap(), MAC: n.HardwareAddr.String()}] = true
 			} else if n.Flags&unix.NTF_SELF != 0 {
-				actual.fdb[routeplan.FDBEntry{Device: l.Attrs().Name, MAC: n.HardwareAddr.String(), Node: ip.Unmap()}] = true
+				actual.fdb[plan.FDBEntry{Device: l.Attrs().Name, MAC: n.HardwareAddr.String(), Node: ip.Unmap()}] = true
 			}
 		}
 	}
@@ -217,6 +217,6 @@ func (a *Applier) index(actual *actual, name string) (int32, error) {
 }
 
 // planned says whether the plan has a link of a name.
-func planned(plan routeplan.Plan, name string) bool {
-	return slices.ContainsFunc(plan.Links, func(l routeplan.Link) bool { return l.Name == name })
+func planned(target plan.Plan, name string) bool {
+	return slices.ContainsFunc(target.Links, func(l plan.Link) bool { return l.Name == name })
 }

@@ -11,20 +11,20 @@ import (
 
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // makeRoutes adds and replaces routes, then removes what is not planned.
-func (a *Applier) makeRoutes(actual *actual, plan routeplan.Plan, r *report) {
-	good := map[routeplan.RouteCount]int32{}
-	tally := func(p routeplan.Route) { good[routeplan.RouteCount{Source: p.Source, Protocol: int32(p.Protocol)}]++ }
+func (a *Applier) makeRoutes(actual *actual, target plan.Plan, r *report) {
+	good := map[plan.RouteCount]int32{}
+	tally := func(p plan.Route) { good[plan.RouteCount{Source: p.Source, Protocol: int32(p.Protocol)}]++ }
 	var missing additions
 	known := 0
-	for _, p := range plan.Routes {
+	for _, p := range target.Routes {
 		if _, there := a.table.routes[p.Dst]; there {
 			known++
 		}
-		if planned(plan, p.NextHop.Device) && actual.links[p.NextHop.Device] == nil {
+		if planned(target, p.NextHop.Device) && actual.links[p.NextHop.Device] == nil {
 			continue // reported once, with the link
 		}
 		if a.compare(actual, p, &missing, r) {
@@ -33,13 +33,13 @@ func (a *Applier) makeRoutes(actual *actual, plan routeplan.Plan, r *report) {
 	}
 	a.add(&missing, r, tally)
 	if known < len(a.table.routes) || len(a.table.extra) > 0 {
-		a.removeRoutes(actual, plan, r)
+		a.removeRoutes(actual, target, r)
 	}
 	for k, n := range good {
 		k.Count = n
 		r.Routes = append(r.Routes, k)
 	}
-	slices.SortFunc(r.Routes, func(a, b routeplan.RouteCount) int {
+	slices.SortFunc(r.Routes, func(a, b plan.RouteCount) int {
 		if a.Protocol != b.Protocol {
 			return int(a.Protocol - b.Protocol)
 		}
@@ -53,12 +53,12 @@ func (a *Applier) makeRoutes(actual *actual, plan routeplan.Plan, r *report) {
 // additions are routes to be added or replaced.
 type additions struct {
 	batch   batch
-	planned []routeplan.Route
+	planned []plan.Route
 	wanted  []route
 }
 
 // compare reports whether the kernel shows a route as planned, and notes it for add where it does not.
-func (a *Applier) compare(actual *actual, p routeplan.Route, missing *additions, r *report) bool {
+func (a *Applier) compare(actual *actual, p plan.Route, missing *additions, r *report) bool {
 	have, there := a.table.routes[p.Dst]
 	want, err := a.wanted(actual, p)
 	switch {
@@ -79,7 +79,7 @@ func (a *Applier) compare(actual *actual, p routeplan.Route, missing *additions,
 }
 
 // add adds and replaces routes, and calls done for each that the kernel has taken.
-func (a *Applier) add(missing *additions, r *report, done func(routeplan.Route)) {
+func (a *Applier) add(missing *additions, r *report, done func(plan.Route)) {
 	for i, err := range a.conn.do(&missing.batch) {
 		p, want := missing.planned[i], missing.wanted[i]
 		if errors.Is(err, unix.EEXIST) {
@@ -97,7 +97,7 @@ func (a *Applier) add(missing *additions, r *report, done func(routeplan.Route))
 
 // ApplyRoutes brings single destinations of learned routes to what is planned for them, by what the last Observe found. It
 // reports false, and has done nothing, where the kernel must be read first.
-func (a *Applier) ApplyRoutes(changes []routeplan.RouteChange) (kernel.Report, bool) {
+func (a *Applier) ApplyRoutes(changes []plan.RouteChange) (kernel.Report, bool) {
 	var r report
 	if !a.table.valid || a.last == nil {
 		return r.Report, false
@@ -111,13 +111,13 @@ func (a *Applier) ApplyRoutes(changes []routeplan.RouteChange) (kernel.Report, b
 			gone = append(gone, extraRoute{c.Dst, have})
 		}
 	}
-	a.add(&missing, &r, func(routeplan.Route) {})
+	a.add(&missing, &r, func(plan.Route) {})
 	a.remove(gone, &r)
 	return r.Report, true
 }
 
 // wanted turns a planned route into what the kernel will show.
-func (a *Applier) wanted(actual *actual, p routeplan.Route) (route, error) {
+func (a *Applier) wanted(actual *actual, p plan.Route) (route, error) {
 	w := route{protocol: uint8(p.Protocol), kind: unix.RTN_UNICAST, metric: defaultMetric(p.Dst)}
 	if p.Blackhole() {
 		w.kind = unix.RTN_BLACKHOLE
@@ -143,13 +143,13 @@ func (a *Applier) wanted(actual *actual, p routeplan.Route) (route, error) {
 	return w, nil
 }
 
-func (a *Applier) hop(actual *actual, n routeplan.NextHop) (hop, error) {
+func (a *Applier) hop(actual *actual, n plan.NextHop) (hop, error) {
 	link, err := a.index(actual, n.Device)
 	return hop{via: n.Via, link: link, onLink: n.OnLink}, err
 }
 
 // reconsider looks at the route that is in the way: one of ours that an ADD has made since Read is taken over.
-func (a *Applier) reconsider(p routeplan.Route, want route, cause error) error {
+func (a *Applier) reconsider(p plan.Route, want route, cause error) error {
 	found, err := a.nl.RouteGetWithOptions(p.Dst.Addr().AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
 	if err != nil || len(found) != 1 || !ours(uint8(found[0].Protocol)) {
 		return cause
@@ -163,9 +163,9 @@ func (a *Applier) reconsider(p routeplan.Route, want route, cause error) error {
 }
 
 // removeRoutes removes the routes of ours that are not planned, but for those of pods that are being wired.
-func (a *Applier) removeRoutes(actual *actual, plan routeplan.Plan, r *report) {
+func (a *Applier) removeRoutes(actual *actual, target plan.Plan, r *report) {
 	keep := map[int32]bool{}
-	for _, name := range plan.Keep {
+	for _, name := range target.Keep {
 		if l, ok := actual.links[name]; ok {
 			keep[int32(l.Attrs().Index)] = true
 		}
@@ -173,7 +173,7 @@ func (a *Applier) removeRoutes(actual *actual, plan routeplan.Plan, r *report) {
 	stale := a.table.extra
 	a.table.extra = nil
 	for dst, have := range a.table.routes {
-		if !inPlan(plan, dst) && !(have.more == "" && keep[have.hop.link]) {
+		if !inPlan(target, dst) && !(have.more == "" && keep[have.hop.link]) {
 			stale = append(stale, extraRoute{dst, have})
 		}
 	}
@@ -199,9 +199,9 @@ func (a *Applier) remove(stale []extraRoute, r *report) {
 	}
 }
 
-func inPlan(plan routeplan.Plan, dst netip.Prefix) bool {
-	_, found := slices.BinarySearchFunc(plan.Routes, dst, func(r routeplan.Route, dst netip.Prefix) int {
-		return routeplan.ComparePrefixes(r.Dst, dst)
+func inPlan(target plan.Plan, dst netip.Prefix) bool {
+	_, found := slices.BinarySearchFunc(target.Routes, dst, func(r plan.Route, dst netip.Prefix) int {
+		return plan.ComparePrefixes(r.Dst, dst)
 	})
 	return found
 }

@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // set makes the planned settings. One that was right since the last resync is not looked at again.
-func (a *Applier) set(plan routeplan.Plan, r *report) {
-	for _, s := range plan.Sysctls {
+func (a *Applier) set(target plan.Plan, r *report) {
+	for _, s := range target.Sysctls {
 		if a.settings[s.Key] == s.Value {
 			continue
 		}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/node-agent/datapath/rtnl"
 )
 
@@ -63,10 +63,10 @@ func noWayTo(a netip.Addr) bool {
 	return len(routes) > 0 && routes[0].Protocol == names.RouteProtocol
 }
 
-func find(family int, nodeAddresses []netip.Addr, links map[int]netlink.Link) (routeplan.Underlay, error) {
+func find(family int, nodeAddresses []netip.Addr, links map[int]netlink.Link) (plan.Underlay, error) {
 	addresses, err := rtnl.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, family) })
 	if err != nil {
-		return routeplan.Underlay{}, fmt.Errorf("list addresses: %w", err)
+		return plan.Underlay{}, fmt.Errorf("list addresses: %w", err)
 	}
 	for _, want := range nodeAddresses {
 		for _, a := range addresses {
@@ -77,7 +77,7 @@ func find(family int, nodeAddresses []netip.Addr, links map[int]netlink.Link) (r
 	}
 	device, err := defaultLink(family)
 	if err != nil {
-		return routeplan.Underlay{}, err
+		return plan.Underlay{}, err
 	}
 	const passing = unix.IFA_F_TEMPORARY | unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
 	for _, a := range addresses {
@@ -86,21 +86,21 @@ func find(family int, nodeAddresses []netip.Addr, links map[int]netlink.Link) (r
 			return u, nil
 		}
 	}
-	return routeplan.Underlay{}, nil
+	return plan.Underlay{}, nil
 }
 
 // place turns one address into a place; it reports false for links of our own.
-func place(a netlink.Addr, links map[int]netlink.Link) (routeplan.Underlay, bool) {
+func place(a netlink.Addr, links map[int]netlink.Link) (plan.Underlay, bool) {
 	l, ok := links[a.LinkIndex]
 	if !ok || a.IPNet == nil {
-		return routeplan.Underlay{}, false
+		return plan.Underlay{}, false
 	}
 	address, _ := netip.AddrFromSlice(a.IP)
 	ones, _ := a.Mask.Size()
 	if address = address.Unmap(); !address.IsValid() || ones > address.BitLen() {
-		return routeplan.Underlay{}, false
+		return plan.Underlay{}, false
 	}
-	return routeplan.Underlay{
+	return plan.Underlay{
 		Address: address, Subnet: netip.PrefixFrom(address, ones).Masked(), Interface: l.Attrs().Name, MTU: l.Attrs().MTU,
 	}, true
 }
@@ -124,12 +124,12 @@ func defaultLink(family int) (int, error) {
 
 // Fabric returns the unicast routes of the main table that are not ours, by which a plan resolves next hops. It is only
 // needed where BGP learns routes. links are all links of the node.
-func Fabric(links []netlink.Link) ([]routeplan.FabricRoute, error) {
+func Fabric(links []netlink.Link) ([]plan.FabricRoute, error) {
 	names := map[int]string{}
 	for _, l := range links {
 		names[l.Attrs().Index] = l.Attrs().Name
 	}
-	var fabric []routeplan.FabricRoute
+	var fabric []plan.FabricRoute
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := foreignRoutes(family)
 		if err != nil {
@@ -143,7 +143,7 @@ func Fabric(links []netlink.Link) ([]routeplan.FabricRoute, error) {
 				continue
 			}
 			via, _ := netip.AddrFromSlice(hop.Gw)
-			fabric = append(fabric, routeplan.FabricRoute{Prefix: dst, Via: via.Unmap(), Device: name})
+			fabric = append(fabric, plan.FabricRoute{Prefix: dst, Via: via.Unmap(), Device: name})
 		}
 	}
 	return fabric, nil

@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // Probe finds out what the kernel can do in this network namespace. Modules are loaded by the attempt if they exist, but
 // for ipip: its loading puts a tunl0 into every pod, so where the module is only installed, that is enough.
-func Probe(ctx context.Context) routeplan.Capabilities {
-	return routeplan.Capabilities{IPIP: ipip(), VXLAN: vxlan(), NFTables: nftables(ctx)}
+func Probe(ctx context.Context) plan.Capabilities {
+	return plan.Capabilities{IPIP: ipip(), VXLAN: vxlan(), NFTables: nftables(ctx)}
 }
 
 // ipip and vxlan ask for a link that the kind's own validation refuses: what comes back tells whether the kind exists,

@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/test/namespaces"
 )
 
@@ -120,7 +120,7 @@ func TestFabric(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []routeplan.FabricRoute{
+	for _, want := range []plan.FabricRoute{
 		{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.0.254"), Device: "eth0"},
 		{Prefix: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("fd01::fe"), Device: "eth1"},
 		{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Via: netip.MustParseAddr("172.16.0.3"), Device: "eth1"},
@@ -149,7 +149,7 @@ func TestProbeLeavesNothing(t *testing.T) {
 	if after := run(t, "ip -br link") + run(t, "nft list ruleset"); after != before && !have.IPIP {
 		t.Errorf("the probe left %s, before %s", after, before)
 	}
-	want := routeplan.Capabilities{
+	want := plan.Capabilities{
 		VXLAN:    try("ip link add v0 type vxlan id 5 dstport 4789"),
 		IPIP:     try("ip link add i0 type ipip local 192.0.2.1 remote 192.0.2.2"),
 		NFTables: try("nft add table inet x"),

@@ -20,7 +20,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/linux"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/test/routers"
 )
 
@@ -194,9 +194,9 @@ func (m *member) open(t *testing.T) *linux.Applier {
 // keepKernel does what the agent does with learned routes.
 func (m *member) keepKernel(ctx context.Context, t *testing.T, applier *linux.Applier) {
 	defer applier.Close() //nolint:errcheck // the namespace goes
-	_, single := routeplan.MakeIncremental(routeplan.Input{
-		Node: m.address.String(), V4: routeplan.Underlay{Address: m.address, Subnet: netip.PrefixFrom(m.address, 32), Interface: link, MTU: 1500},
-		Fabric: []routeplan.FabricRoute{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Via: gateway, Device: link}},
+	_, single := plan.MakeIncremental(plan.Input{
+		Node: m.address.String(), V4: plan.Underlay{Address: m.address, Subnet: netip.PrefixFrom(m.address, 32), Interface: link, MTU: 1500},
+		Fabric: []plan.FabricRoute{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Via: gateway, Device: link}},
 	})
 	for {
 		select {
@@ -204,7 +204,7 @@ func (m *member) keepKernel(ctx context.Context, t *testing.T, applier *linux.Ap
 			return
 		case <-m.Changed():
 		}
-		var changes []routeplan.RouteChange
+		var changes []plan.RouteChange
 		for _, c := range m.Changes() {
 			changes = append(changes, single.Plan(c))
 		}

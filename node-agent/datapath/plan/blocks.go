@@ -1,4 +1,4 @@
-package routeplan
+package plan
 
 import (
 	"fmt"

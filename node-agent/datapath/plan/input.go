@@ -1,7 +1,7 @@
-// Package routeplan decides what a node's kernel should look like for its own pods and for all others' blocks: links,
+// Package plan decides what a node's kernel should look like for its own pods and for all others' blocks: links,
 // addresses, routes, neighbours, FDB entries, sysctls, nftables. Values come in, one comparable and printable Plan goes
 // out; it does no I/O and looks at no clock.
-package routeplan
+package plan
 
 import (
 	"net/netip"

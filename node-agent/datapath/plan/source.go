@@ -1,4 +1,4 @@
-package routeplan
+package plan
 
 // RouteSource says where the kernel routes of a node come from.
 type RouteSource string

@@ -15,6 +15,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/addresses"
 	"github.com/causeway-net/causeway/node-agent/bgp"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
 	"github.com/causeway-net/causeway/node-agent/cluster"
@@ -53,7 +54,8 @@ type Agent struct {
 	api      *cluster.Connection
 	view     *cluster.View
 	book     *addressbook.Book
-	facts    *poolFacts
+	pools    *addresses.Pools
+	ledger   *addresses.Ledger
 	wirer    *veth.Wirer
 	server   *cniserver.Server
 	queue    *records.Queue
@@ -67,10 +69,13 @@ type Agent struct {
 	datapath *datapath.Loop
 	bgp      *bgp.Loop
 	bgpReads *bgp.CachedObjects
+	saver    *cluster.Keeper
+	saved    *checkpoint // of an earlier run; nil where there is none
 	workers  sync.WaitGroup
 
-	ledger   chan struct{} // wakes keepLedger
-	synced   atomic.Bool
+	live     chan struct{} // closed when the API server has told all there is, and the book knows it
+	synced   atomic.Bool   // the book holds what the node's links tell, at least
+	blind    atomic.Bool   // nothing is known of the cluster
 	nodeGone atomic.Bool
 }
 
@@ -86,14 +91,21 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		options: o, log: o.Log, api: api, wirer: wirer, metrics: newMetrics(),
-		ledger: make(chan struct{}, 1),
+		live: make(chan struct{}),
 	}
 	a.view = cluster.NewView(o.Node, a.noteChange)
-	a.facts = &poolFacts{namespaces: a.namespaceFacts}
+	a.pools = addresses.NewPools(a.view.Namespace)
 	settings := report.Settings{Client: api.Client, Node: o.Node, Log: o.Log, Observed: a.metrics.reported}
 	a.network, a.claim, a.bgpState = report.NewNetwork(settings), report.NewClaim(settings), report.NewBGPState(settings)
 	a.events, a.lease = report.NewEvents(settings, a.network), report.NewLease(settings, func() error { return nil })
-	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: o.Reserve, Linger: o.Linger, DemandChanged: a.wakeLedger})
+	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: o.Reserve, Linger: o.Linger, DemandChanged: func() { a.ledger.Wake() }})
+	identity, err := cluster.IdentityOf(o.Node, o.Config)
+	if err != nil {
+		return nil, err
+	}
+	file := cluster.File{Path: checkpointPath(o.Socket), Of: identity}
+	a.saver, a.saved = cluster.NewKeeper(file, a.snapshot, o.Log), a.restore(file)
+	a.ledger = addresses.NewLedger(addresses.Options{View: a.view, Book: a.book, Pools: a.pools, Save: a.saver.Save, Told: a.noteShares, Log: o.Log})
 	a.newEndpoints()
 	a.bgpReads = bgp.NewCachedObjects(o.Node, api.Cache, bgp.NewPasswords(bgp.APISecrets{Client: api.Client}, o.Log))
 	a.bgp = a.newBGP(speaker.SocketBeside(o.Socket))
@@ -108,92 +120,32 @@ func (a *Agent) Unavailable() error {
 	if !a.synced.Load() {
 		return errors.New("the agent waits for the Kubernetes API server to read this node's records")
 	}
+	if a.blind.Load() {
+		return errors.New("the agent has started without the Kubernetes API server and without a checkpoint, so it knows no IPPool")
+	}
 	if a.nodeGone.Load() {
 		return fmt.Errorf("the Node %s does not exist in Kubernetes", a.options.Node)
 	}
 	return nil
 }
 
-// Run works until the context ends. What the kernel shows then stays as it is.
-func (a *Agent) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer a.workers.Wait()
-	defer a.wirer.Close()
-	work := func(what string, f func(context.Context) error) {
-		a.workers.Go(func() {
-			if err := f(ctx); err != nil && ctx.Err() == nil {
-				cancel(fmt.Errorf("%s: %w", what, err))
-			}
-		})
-	}
-	listener, err := cniserver.Listen(a.options.Socket)
-	if err != nil {
-		return err
-	}
-	work("serve the CNI plugin", func(ctx context.Context) error { return a.server.Serve(ctx, listener) })
-	if a.options.MetricsAddress != "" {
-		work("serve metrics and health", a.serveMetrics)
-	}
-	if err := a.watch(ctx); err != nil {
-		cancel(err)
-		return err
-	}
-	work("watch the API", a.api.Cache.Start)
-	work("keep the lease", func(ctx context.Context) error {
-		a.lease.Run(ctx)
-		return nil
-	})
-	if !a.view.WaitLive(ctx) {
-		return context.Cause(ctx)
-	}
-	a.settlePools()
-	if err := a.records.Recall(ctx); err != nil {
-		return err
-	}
-	a.settleLedger()
-	learned, err := bgp.LearnedInKernel()
-	if err != nil {
-		return err
-	}
-	a.bgp.Adopt(learned)
-	a.datapath.FirstPass(ctx) // before the first pod, so that its MTU is known
-	a.noteNode()
-	a.synced.Store(true)
-	a.server.SetSynced()
-	a.log.Info("Ready", "node", a.options.Node, "endpoints", len(a.book.Endpoints()))
-	work("keep the ledger", func(ctx context.Context) error { a.keepLedger(ctx); return nil })
-	work("write the records", func(ctx context.Context) error { a.queue.Run(ctx); return nil })
-	work("keep the records", func(ctx context.Context) error { a.records.Run(ctx); return nil })
-	work("report", func(ctx context.Context) error {
-		a.network.Run(ctx)
-		return nil
-	})
-	work("claim blocks", func(ctx context.Context) error { a.claim.Run(ctx); return nil })
-	work("report the BGP sessions", func(ctx context.Context) error { a.bgpState.Run(ctx); return nil })
-	work("keep the kernel", a.datapath.Run)
-	work("keep the BGP sessions", a.bgp.Run)
-	work("send events", func(ctx context.Context) error { a.events.Run(ctx); return nil })
-	a.wakeLedger()
-	<-ctx.Done()
-	a.workers.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+// noteShares tells everybody who uses them what the node has and wants of each pool.
+func (a *Agent) noteShares(shares []addressbook.Share) {
+	a.bgp.PodsChanged()
+	a.metrics.shares(shares)
+	a.claim.SetShares(shares)
 }
-
-func (a *Agent) wakeLedger() { wake(a.ledger) }
 
 // noteChange wakes whoever uses what has changed in the cluster.
 func (a *Agent) noteChange(c cluster.Change) {
+	a.saver.Wake(saveWithin(c))
 	if c&cluster.OwnNode != 0 {
 		a.noteNode()
 	}
 	if c&(cluster.PoolUse|cluster.OwnBlocks|cluster.OwnNode) != 0 {
-		a.wakeLedger()
+		a.ledger.Wake()
 	} else if c&cluster.PoolCounters != 0 {
-		a.settlePools()
+		a.ledger.SettlePools()
 	}
 	if c&(cluster.PoolRoutes|cluster.OwnBlocks|cluster.OtherBlocks|cluster.Addresses|cluster.OwnNode) != 0 {
 		a.datapath.Wake()

@@ -9,15 +9,21 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/bgp"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
+	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
 )
 
 // newBGP connects the BGP loop with the parts that it needs.
 func (a *Agent) newBGP(socket string) *bgp.Loop {
 	supervisor := &speaker.Supervisor{Socket: socket, Log: slog.New(logr.ToSlogHandler(a.log))}
 	_, err := os.Stat(socket)
+	var peerRoutes []routeplan.PeerRoute
+	if a.saved != nil {
+		peerRoutes = a.saved.PeerRoutes
+	}
 	return bgp.New(bgp.Options{
 		Node: a.options.Node, Objects: a.bgpReads, Book: a.book, Pods: bgp.APIPods{Client: a.api.Client},
 		Speaker: speaker.NewClient(socket), KeepProcess: supervisor.Run, SpeakerRan: err == nil,
+		AwaitObjects: a.awaitLive, PeerRoutes: peerRoutes,
 		Reporter: bgpReporter{a}, LearnedChanged: func() { a.datapath.WakeLearned() }, PlanChanged: func() { a.datapath.Wake() },
 		Links: bgp.Links, Log: a.log,
 	})

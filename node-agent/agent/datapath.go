@@ -39,7 +39,7 @@ func (r datapathReporter) Applied(took time.Duration, done kernel.Report) {
 
 // SetPodMTUs implements datapath.Reporter.
 func (r datapathReporter) SetPodMTUs(byPool map[string]int, otherwise int) {
-	r.facts.setMTU(byPool, otherwise)
+	r.pools.SetMTU(byPool, otherwise)
 }
 
 // AddressChanged implements datapath.Reporter.

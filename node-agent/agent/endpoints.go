@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,16 +21,25 @@ import (
 func (a *Agent) newEndpoints() {
 	api := records.NewAPI(a.api.Client, a.api.REST, a.options.Node)
 	a.queue = records.NewQueue(records.QueueOptions{
-		API: api, Node: a.options.Node, Log: a.log, Refused: a.noteRefusedRecords,
+		API: api, Node: a.options.Node, Log: a.log, Refused: a.noteRefusedRecords, Pended: a.savePods,
 		Gone: func(hostInterface string) { a.server.RecordGone(hostInterface) },
 	})
 	a.server = cniserver.New(cniserver.Options{
-		Node: a.options.Node, Book: a.book, Records: a.queue, Wiring: a.wirer, Pools: a.facts, Health: a, Log: a.log, Observe: a.metrics.observeCall,
+		Node: a.options.Node, Book: a.book, Records: a.queue, Wiring: a.wirer, Pools: a.pools, Health: a, Log: a.log, Observe: a.metrics.observeCall,
 	})
 	a.records = records.NewKeeper(records.Options{
-		Node: a.options.Node, API: api, Stored: a.storedRecords, Past: a.past, PodGone: a.podGone, PoolsOf: a.facts.poolsOf, Pending: a.queue.Pending,
+		Node: a.options.Node, API: api, Stored: a.storedRecords, Past: a.past, PodGone: a.podGone, PoolsOf: a.pools.Of, Pending: a.queue.Pending,
 		Book: a.book, Links: a.wirer, Pods: a.server, Every: a.options.Resync, Log: a.log, Report: a.noteUnbelievedRecord,
 	})
+}
+
+// savePods has the checkpoint follow pods that come and go: at once while nobody else knows of them.
+func (a *Agent) savePods(away bool) {
+	if away {
+		a.saver.Wake(100 * time.Millisecond)
+	} else {
+		a.saver.Wake(saveOthers)
+	}
 }
 
 // storedRecords returns the node's records as the cache has them.

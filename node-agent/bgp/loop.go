@@ -46,7 +46,7 @@ type Loop struct {
 // New returns a loop that does nothing until Run.
 func New(o Options) *Loop {
 	return &Loop{
-		o: o, wake: make(chan struct{}, 1), drainWake: make(chan struct{}, 1), report: make(chan struct{}, 1),
+		o: o, plan: bgpplan.Plan{PeerRoutes: o.PeerRoutes}, wake: make(chan struct{}, 1), drainWake: make(chan struct{}, 1), report: make(chan struct{}, 1),
 		stays: map[string]bool{}, states: map[string]string{},
 	}
 }
@@ -103,10 +103,13 @@ func (l *Loop) Run(ctx context.Context) error {
 	if l.o.SpeakerRan {
 		l.connect(ctx)
 	}
+	l.workers.Go(func() { l.forward(ctx) })
+	if !l.o.AwaitObjects(ctx) {
+		return nil
+	}
 	l.updateDrained(ctx) // before the first plan: a drained node's agent that restarts must not announce for a moment
 	l.workers.Go(func() { l.keepSessions(ctx) })
 	l.workers.Go(func() { l.keepDrained(ctx) })
-	l.workers.Go(func() { l.forward(ctx) })
 	l.workers.Go(func() { l.keepReport(ctx) })
 	l.Wake()
 	<-ctx.Done()

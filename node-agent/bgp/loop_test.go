@@ -37,6 +37,12 @@ type fakes struct {
 	learned   int // how often the datapath was told of learned routes
 	whole     int // how often it was told of anything else
 	processes int
+	// unknown says that the objects are not known until learn is called.
+	unknown    bool
+	known      <-chan struct{}
+	learn      func()
+	ran        bool // an earlier agent left a speaker
+	peerRoutes []routeplan.PeerRoute
 }
 
 func (f *fakes) locked(change func()) {
@@ -142,9 +148,25 @@ func run(t *testing.T, f *fakes, test func(l *Loop)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f.changed = make(chan struct{}, 1)
+		known := make(chan struct{})
+		f.known = known
+		if !f.unknown {
+			close(known)
+		} else {
+			f.locked(func() { f.learn = func() { close(known) } })
+		}
 		l := New(Options{
 			Node: "a", Objects: f, Book: f, Pods: f, Speaker: f, Reporter: f, Log: logr.Discard(),
-			KeepProcess:    func(ctx context.Context) { f.locked(func() { f.processes++ }); <-ctx.Done() },
+			KeepProcess: func(ctx context.Context) { f.locked(func() { f.processes++ }); <-ctx.Done() },
+			AwaitObjects: func(ctx context.Context) bool {
+				select {
+				case <-f.known:
+					return true
+				case <-ctx.Done():
+					return false
+				}
+			},
+			SpeakerRan: f.ran, PeerRoutes: f.peerRoutes,
 			LearnedChanged: func() { f.locked(func() { f.learned++ }) }, PlanChanged: func() { f.locked(func() { f.whole++ }) },
 			Links: func() ([]bgpplan.Link, error) { return nil, nil },
 		})
@@ -205,6 +227,29 @@ func TestPlanFollowsObjectsThatCouldNotBeRead(t *testing.T) {
 		settled()
 		if len(f.plans) != 1 {
 			t.Error("a failed pass sent a plan")
+		}
+	})
+}
+
+func TestSessionsGoOnWithoutObjects(t *testing.T) {
+	route := routeplan.PeerRoute{Peer: netip.MustParseAddr("10.0.9.9"), Via: netip.MustParseAddr("10.0.0.254")}
+	f := &fakes{input: meshInput(), unknown: true, ran: true, peerRoutes: []routeplan.PeerRoute{route}}
+	run(t, f, func(l *Loop) {
+		f.changed <- struct{}{}
+		settled()
+		f.locked(func() {
+			if f.processes != 1 || f.learned != 1 || len(f.plans) != 0 {
+				t.Errorf("without objects: %d speakers kept, %d changes passed on, %d plans", f.processes, f.learned, len(f.plans))
+			}
+		})
+		if got := l.PeerRoutes(); !l.Active() || !slices.Equal(got, []routeplan.PeerRoute{route}) {
+			t.Errorf("the earlier agent's peer routes are %v", got)
+		}
+		f.learn()
+		settled()
+		expect(t, "once the objects are known", f.announced(), "10.211.0.0/26")
+		if got := l.PeerRoutes(); len(got) != 0 {
+			t.Errorf("peer routes of an old plan stay: %v", got)
 		}
 	})
 }

@@ -21,6 +21,11 @@ type Options struct {
 	Speaker Speaker
 	// KeepProcess keeps the speaker's process running until the context ends.
 	KeepProcess func(ctx context.Context)
+	// AwaitObjects waits until Objects are known. It reports false where the context ends first. Until then the sessions
+	// that an earlier agent left go on, and what they learn and withdraw reaches the datapath.
+	AwaitObjects func(ctx context.Context) bool
+	// PeerRoutes are those of an earlier agent's last plan. They stay until the first plan.
+	PeerRoutes []routeplan.PeerRoute
 	// SpeakerRan says whether an earlier agent may have left a speaker running: its sessions must go on.
 	SpeakerRan bool
 	Reporter   Reporter

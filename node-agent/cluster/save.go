@@ -10,16 +10,17 @@ import (
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
-// savedView is a view in a checkpoint.
-type savedView struct {
+// SavedView is a view in a checkpoint.
+type SavedView struct {
 	Pools      []*v1alpha1.IPPool      `json:"pools"`
-	Blocks     []savedBlock            `json:"blocks"`
+	Blocks     []SavedBlock            `json:"blocks"`
 	Networks   map[string][]netip.Addr `json:"networks"`
 	Namespaces map[string]Namespace    `json:"namespaces"`
 	Node       *Node                   `json:"node,omitempty"`
 }
 
-type savedBlock struct {
+// SavedBlock is a block in a checkpoint.
+type SavedBlock struct {
 	CIDR          netip.Prefix `json:"cidr"`
 	Pool          string       `json:"pool"`
 	Node          string       `json:"node"`
@@ -28,22 +29,21 @@ type savedBlock struct {
 	Terminating   bool         `json:"terminating,omitempty"`
 }
 
-// Snapshot returns what a checkpoint keeps of the view. It is nil as long as the API server has not told all there is: an
-// earlier checkpoint is as good then.
-func (v *View) Snapshot() any {
+// Snapshot returns what a checkpoint keeps of the view. It is nil as long as nothing is known.
+func (v *View) Snapshot() *SavedView {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	if v.origin != Live {
+	if v.origin == Nowhere {
 		return nil
 	}
-	out := &savedView{Networks: map[string][]netip.Addr{}, Namespaces: map[string]Namespace{}, Node: v.shown.node}
+	out := &SavedView{Networks: map[string][]netip.Addr{}, Namespaces: map[string]Namespace{}, Node: v.shown.node}
 	for _, p := range v.shown.pools {
 		pool := p.Object.DeepCopy()
 		pool.TypeMeta, pool.ManagedFields = metav1.TypeMeta{}, nil
 		out.Pools = append(out.Pools, pool)
 	}
 	for _, b := range v.shown.blocks {
-		out.Blocks = append(out.Blocks, savedBlock{
+		out.Blocks = append(out.Blocks, SavedBlock{
 			CIDR: b.CIDR, Pool: b.Pool, Node: b.Node, NodeAddresses: b.NodeAddresses, Created: b.Created, Terminating: b.Terminating,
 		})
 	}
@@ -56,13 +56,8 @@ func (v *View) Snapshot() any {
 	return out
 }
 
-// Restore shows a checkpoint until the API server has told all there is. It returns when the checkpoint was saved.
-func (v *View) Restore(f File) (time.Time, error) {
-	var in savedView
-	saved, err := f.Load(&in)
-	if err != nil {
-		return time.Time{}, err
-	}
+// Restore shows a checkpoint until the API server has told all there is.
+func (v *View) Restore(in *SavedView) {
 	shown := newContents()
 	for _, o := range in.Pools {
 		if o == nil {
@@ -90,5 +85,4 @@ func (v *View) Restore(f File) (time.Time, error) {
 		v.shown, v.origin = shown, Saved
 		v.forget(everything)
 	}
-	return saved, nil
 }

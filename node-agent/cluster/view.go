@@ -29,8 +29,10 @@ const (
 	Addresses
 	// OwnNode: this node's Node.
 	OwnNode
+	// Namespaces: the labels of a namespace, or the pools that it names.
+	Namespaces
 
-	everything = PoolRoutes | PoolUse | PoolCounters | OwnBlocks | OtherBlocks | Addresses | OwnNode
+	everything = PoolRoutes | PoolUse | PoolCounters | OwnBlocks | OtherBlocks | Addresses | OwnNode | Namespaces
 )
 
 // Origin says where a view comes from.
@@ -299,14 +301,18 @@ func (v *View) setNode(n *Node) {
 
 func (v *View) setNamespace(name string, n Namespace) {
 	v.change(func(c *contents) Change {
+		before, known := c.namespaces[name]
+		if known && before.Pools == n.Pools && maps.Equal(before.Labels, n.Labels) {
+			return 0
+		}
 		c.namespaces[name] = n
-		return 0
+		return Namespaces
 	})
 }
 
 func (v *View) dropNamespace(name string) {
 	v.change(func(c *contents) Change {
 		delete(c.namespaces, name)
-		return 0
+		return Namespaces
 	})
 }

@@ -159,6 +159,7 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 	var full *addressbook.FullError
 	var wait *addressbook.WaitError
 	var asked *addressbook.AddressError
+	var named *addressbook.PoolError
 	switch {
 	case errors.As(err, &full):
 		var parts []string
@@ -168,6 +169,10 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 		return cniError(protocol.CodePoolFull, "There is no free address for pod %s/%s: %s. Delete pods, or add an IPPool.", c.namespace, c.pod, strings.Join(parts, "; "))
 	case errors.As(err, &wait):
 		return cniError(protocol.CodeTryAgainLater, "The controller has not given this node a block of pool %s in time; see `kubectl describe ippool %s` and whether causeway-controller runs.", wait.Pool, wait.Pool)
+	case errors.Is(err, addressbook.ErrUnknownNamespace):
+		return cniError(protocol.CodeTryAgainLater, "The agent does not know namespace %s of pod %s yet; try again later.", c.namespace, c.pod)
+	case errors.As(err, &named):
+		return cniError(protocol.CodeNoPool, "Pod %s/%s can't have an address: %s.", c.namespace, c.pod, err.Error())
 	case errors.Is(err, addressbook.ErrNoPool):
 		return cniError(protocol.CodeNoPool, "No IPPool may serve pod %s/%s on this node: none is usable (kubectl get ippools) and matches the node and the namespace.", c.namespace, c.pod)
 	case errors.Is(err, errNotRecorded):

@@ -37,7 +37,7 @@ type Wiring interface {
 // Pools says which pools may serve a pod.
 type Pools interface {
 	// Candidates returns one list of pool names for each address family, best first. asked are the pools that the pod
-	// or the network configuration names.
+	// or the network configuration names. Errors are addressbook.ErrUnknownNamespace, ErrNoPool and PoolError.
 	Candidates(namespace string, asked []string) ([][]string, error)
 	// MTU returns the MTU of a pod with addresses of these pools, in bytes.
 	MTU(pools []string) int

@@ -205,7 +205,7 @@ func (s *Server) remove(e addressbook.Endpoint, known bool) *protocol.Error {
 }
 
 func (s *Server) check(ctx context.Context, c *call) *protocol.Error {
-	if bad := s.available(ctx); bad != nil {
+	if bad := s.awaitSync(ctx); bad != nil {
 		return bad
 	}
 	release, bad := s.hold(ctx, c)

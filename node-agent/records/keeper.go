@@ -90,7 +90,11 @@ type Keeper struct {
 	lost  chan string
 	seen  chan struct{}
 
+	filling sync.Mutex // held while Recall or Remember fills the book
+	begun   bool       // the book has what the node's links tell
+
 	mu          sync.Mutex
+	recalled    bool              // the book has what the API tells
 	strays      map[string]stray  // by namespace, name and UID
 	unconfirmed map[string]bool   // endpoints that only a record tells of: no link is made for them
 	patience    map[string]repair // by host interface
@@ -210,15 +214,7 @@ func (k *Keeper) inspect(ctx context.Context) {
 	for _, l := range links {
 		whole[l.HostInterface] = l.Complete && !l.Deleted
 	}
-	stored, err := k.o.Stored()
-	if err != nil {
-		k.o.Log.Error(err, "Can't list WorkloadEndpoints in the cache; will try again")
-		return
-	}
-	recorded := make(map[string]bool, len(stored))
-	for _, r := range stored {
-		recorded[r.Namespace+"/"+r.Name] = true
-	}
+	recorded, known := k.recorded()
 	endpoints := k.o.Book.Endpoints()
 	k.forget(endpoints, whole)
 	for _, e := range endpoints {
@@ -227,10 +223,33 @@ func (k *Keeper) inspect(ctx context.Context) {
 		}
 		if !whole[e.Interface] {
 			k.mendOrRelease(ctx, e, endpoints, whole)
-		} else if !recorded[e.Namespace+"/"+Name(e)] && time.Since(e.Since) > youngRecord && !k.o.Pending(e.Interface) {
+		} else if known && !recorded[e.Namespace+"/"+Name(e)] && time.Since(e.Since) > youngRecord && !k.o.Pending(e.Interface) {
 			k.rewrite(ctx, e.Interface, "it is missing")
 		}
 	}
+}
+
+// recorded returns the records that the cache shows, by namespace and name. It reports false as long as nobody knows.
+func (k *Keeper) recorded() (map[string]bool, bool) {
+	if !k.isRecalled() {
+		return nil, false
+	}
+	stored, err := k.o.Stored()
+	if err != nil {
+		k.o.Log.Error(err, "Can't list WorkloadEndpoints in the cache; will try again")
+		return nil, false
+	}
+	out := make(map[string]bool, len(stored))
+	for _, r := range stored {
+		out[r.Namespace+"/"+r.Name] = true
+	}
+	return out, true
+}
+
+func (k *Keeper) isRecalled() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.recalled
 }
 
 // forget drops notes about endpoints that are gone or well.
@@ -327,6 +346,9 @@ func (k *Keeper) nextRepair() time.Duration {
 
 // judge looks at the records that the book does not know, and returns how long until the next one is due.
 func (k *Keeper) judge(ctx context.Context) time.Duration {
+	if !k.isRecalled() {
+		return time.Hour // Recall wakes the keeper
+	}
 	k.mu.Lock()
 	var due []stray
 	next := time.Hour

@@ -57,6 +57,9 @@ type QueueOptions struct {
 	Log  logr.Logger
 	// Gone is told each endpoint whose record Remove was to remove, once the API has none. It must not block.
 	Gone func(hostInterface string)
+	// Pended is told that something is to be written or removed, and whether the API server does not answer at present. It
+	// must not block.
+	Pended func(away bool)
 	// Refused is told all refused records whenever there is one more or one less.
 	Refused func([]Refusal)
 }
@@ -124,6 +127,7 @@ func (q *Queue) ask(e addressbook.Endpoint, wanted, maybe bool) (done bool) {
 		q.drop(e.Interface)
 		done = true
 	}
+	q.o.Pended(q.away > 0)
 	q.poke()
 	return done
 }
@@ -273,6 +277,7 @@ func (q *Queue) finish(key string, asked task, err error) {
 		q.away++
 		q.awayTill = time.Now().Add(awayBackoff.pause(q.away))
 		if q.away == 1 {
+			q.o.Pended(true)
 			q.o.Log.Info("The API server does not take records; pods start and end without it, and their records follow", "reason", err.Error())
 		}
 	}

@@ -224,6 +224,10 @@ func (b *Book) Adopt(e Endpoint) {
 		if known.PodUID == "" {
 			known.PodUID = e.PodUID
 		}
+		sameAddresses := slices.Equal(known.Addresses, e.Addresses)
+		if sameAddresses && len(e.Pools) == len(e.Addresses) && (len(known.Pools) != len(known.Addresses) || slices.Contains(known.Pools, "")) {
+			known.Pools = slices.Clone(e.Pools)
+		}
 		return
 	}
 	b.enter(e)

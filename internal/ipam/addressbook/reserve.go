@@ -13,6 +13,18 @@ import (
 // ErrNoPool says that no pool may serve the pod.
 var ErrNoPool = errors.New("no pool")
 
+// ErrUnknownNamespace says that a pod's namespace is not known yet, and so not either which pools may serve the pod.
+var ErrUnknownNamespace = errors.New("the pod's namespace is not known yet")
+
+// PoolError says that a pool which is asked for by name can't serve the pod.
+type PoolError struct {
+	Pool, Reason string
+}
+
+func (e *PoolError) Error() string {
+	return fmt.Sprintf("IPPool %s, which the pod, its namespace or the network configuration asks for, %s", e.Pool, e.Reason)
+}
+
 // FullError says that every pool that may serve a pod has nothing left.
 type FullError struct{ Pools []string }
 

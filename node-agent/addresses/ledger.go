@@ -1,0 +1,112 @@
+package addresses
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/cluster"
+)
+
+// View shows the cluster.
+type View interface {
+	Pools() []cluster.Pool
+	OwnBlocks() []cluster.Block
+	// Node reports false where the Node does not exist.
+	Node() (cluster.Node, bool)
+}
+
+// Book is the address book.
+type Book interface {
+	SetPools(pools []addressbook.Pool)
+	SetBlocks(blocks []addressbook.Block)
+	// Shares returns the node's share of every pool, and how long until it may change by itself, 0 for never.
+	Shares() ([]addressbook.Share, time.Duration)
+}
+
+// Options are what a Ledger is made of.
+type Options struct {
+	View  View
+	Book  Book
+	Pools *Pools
+	// Save writes down that blocks are released, before anybody is told: an agent that starts without the API server must
+	// not use a block again that the controller may have given to another node.
+	Save func() error
+	// Told gets the shares whenever they may have changed.
+	Told func([]addressbook.Share)
+	Log  logr.Logger
+}
+
+// Ledger brings pools and blocks into the book, and the book's demand to those who ask the controller for blocks. It is
+// apart from the kernel's loop, so that a pod that waits for a block does not wait for routes.
+type Ledger struct {
+	o     Options
+	wake  chan struct{}
+	saved []netip.Prefix // released blocks that are written down
+}
+
+// NewLedger returns a ledger. Nothing runs yet.
+func NewLedger(o Options) *Ledger { return &Ledger{o: o, wake: make(chan struct{}, 1)} }
+
+// Wake asks for a turn.
+func (l *Ledger) Wake() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until the context ends.
+func (l *Ledger) Run(ctx context.Context) {
+	var later <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+		case <-later:
+		}
+		later = nil
+		if again := l.Settle(); again > 0 {
+			later = time.After(again)
+		}
+	}
+}
+
+// Settle is one turn of Run. It returns how long until a block may become surplus, 0 for never.
+func (l *Ledger) Settle() time.Duration {
+	l.o.Book.SetPools(l.SettlePools())
+	var own []addressbook.Block
+	for _, b := range l.o.View.OwnBlocks() {
+		own = append(own, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Terminating: b.Terminating})
+	}
+	l.o.Book.SetBlocks(own)
+	shares, again := l.o.Book.Shares()
+	if released := releasedIn(shares); !slices.Equal(released, l.saved) {
+		if err := l.o.Save(); err != nil {
+			l.o.Log.Error(err, "Can't write down which blocks are released")
+		}
+		l.saved = released
+	}
+	l.o.Told(shares)
+	return again
+}
+
+// SettlePools brings the pools from the view to those who choose among them, and returns what the book is to know.
+func (l *Ledger) SettlePools() []addressbook.Pool {
+	node, exists := l.o.View.Node()
+	return l.o.Pools.set(l.o.View.Pools(), node, exists)
+}
+
+func releasedIn(shares []addressbook.Share) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range shares {
+		out = append(out, s.Released...)
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return out
+}

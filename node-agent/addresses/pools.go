@@ -1,0 +1,214 @@
+package addresses
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/node-agent/cluster"
+)
+
+// pool is what the agent has worked out of one IPPool.
+type pool struct {
+	addressbook.Pool
+	namespaces labels.Selector // which namespaces it may serve
+	chosen     bool            // it has a namespaceSelector
+	manual     bool
+	created    metav1.Time
+	status     v1alpha1.IPPoolStatus
+}
+
+// Namespaces tells what is known of a namespace. It reports false for one that the view does not show.
+type Namespaces func(name string) (cluster.Namespace, bool)
+
+// Pools answers questions about the pools. It is safe for concurrent use.
+type Pools struct {
+	namespaces Namespaces
+
+	mu         sync.RWMutex
+	pools      []pool // best first
+	mtus       map[string]int
+	defaultMTU int
+}
+
+// NewPools returns a list of no pools.
+func NewPools(n Namespaces) *Pools { return &Pools{namespaces: n} }
+
+// set replaces the pools, and returns what the address book is to know of them.
+func (p *Pools) set(pools []cluster.Pool, node cluster.Node, exists bool) []addressbook.Pool {
+	list := make([]pool, 0, len(pools))
+	known := make([]addressbook.Pool, 0, len(pools))
+	for _, in := range pools {
+		out := workOut(in, node, exists)
+		list, known = append(list, out), append(known, out.Pool)
+	}
+	slices.SortFunc(list, before)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pools = list
+	return known
+}
+
+// before puts a pool for certain namespaces before one for all, and an older one before a newer one.
+func before(a, b pool) int {
+	if a.chosen != b.chosen {
+		if a.chosen {
+			return -1
+		}
+		return 1
+	}
+	if c := a.created.Compare(b.created.Time); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Name, b.Name)
+}
+
+// workOut finds out whether this node may use a pool, and for whom.
+func workOut(in cluster.Pool, node cluster.Node, exists bool) pool {
+	o, cidr := in.Object, in.Route.CIDR
+	manual := o.Spec.AssignmentMode == v1alpha1.AssignmentManual
+	out := pool{
+		manual: manual, created: o.CreationTimestamp, status: o.Status,
+		namespaces: selector(o.Spec.NamespaceSelector), chosen: o.Spec.NamespaceSelector != nil,
+		Pool: addressbook.Pool{
+			Name: o.Name, CIDR: cidr, Reserve: !manual, Exhausted: has(o, v1alpha1.ConditionExhausted), Spare: o.Status.Free > 0,
+			BlockCapacity: int(min(v1alpha1.UsableAddresses(netip.PrefixFrom(cidr.Addr(), o.Spec.BlockBits())), 1<<16)),
+		},
+	}
+	wanted := !o.Spec.Disabled && o.DeletionTimestamp == nil
+	sound := !has(o, v1alpha1.ConditionOverlapping) && !has(o, v1alpha1.ConditionConflicting)
+	out.Usable = wanted && sound && exists && selector(o.Spec.NodeSelector).Matches(labels.Set(node.Labels))
+	return out
+}
+
+func has(o *v1alpha1.IPPool, condition string) bool {
+	return meta.IsStatusConditionTrue(o.Status.Conditions, condition)
+}
+
+// selector selects all where nothing is said, and nothing where it can't be parsed.
+func selector(s *metav1.LabelSelector) labels.Selector {
+	if s == nil {
+		return labels.Everything()
+	}
+	out, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return labels.Nothing()
+	}
+	return out
+}
+
+// SetMTU notes what pods get: by pool, and where nothing is known of the pool yet.
+func (p *Pools) SetMTU(byPool map[string]int, otherwise int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mtus, p.defaultMTU = byPool, otherwise
+}
+
+// Candidates returns one list of pool names for each address family, best first. asked are the pools that the pod or the
+// network configuration names; where they name none, the namespace may. A pool serves only namespaces that its
+// namespaceSelector selects, whoever names it; a pool with assignmentMode Manual serves only who names it.
+func (p *Pools) Candidates(namespace string, asked []string) ([][]string, error) {
+	facts, known := p.namespaces(namespace)
+	if !known {
+		return nil, addressbook.ErrUnknownNamespace
+	}
+	if len(asked) == 0 {
+		asked = v1alpha1.SplitPools(facts.Pools)
+	}
+	set := labels.Set(facts.Labels)
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for _, name := range asked {
+		if err := p.allows(name, namespace, set); err != nil {
+			return nil, err
+		}
+	}
+	var v4, v6 []string
+	for _, c := range p.pools {
+		named := slices.Contains(asked, c.Name)
+		fits := named || len(asked) == 0 && !c.manual
+		if !c.Usable || !fits || !c.namespaces.Matches(set) {
+			continue
+		}
+		if c.CIDR.Addr().Is4() {
+			v4 = append(v4, c.Name)
+		} else {
+			v6 = append(v6, c.Name)
+		}
+	}
+	var out [][]string
+	for _, list := range [][]string{v4, v6} {
+		if len(list) > 0 {
+			out = append(out, list)
+		}
+	}
+	if len(out) == 0 {
+		return nil, addressbook.ErrNoPool
+	}
+	return out, nil
+}
+
+// allows returns an error where a pool that somebody names does not exist, or may not serve the namespace.
+func (p *Pools) allows(name, namespace string, set labels.Set) error {
+	found, ok := p.find(name)
+	switch {
+	case !ok:
+		return &addressbook.PoolError{Pool: name, Reason: "does not exist"}
+	case !found.namespaces.Matches(set):
+		return &addressbook.PoolError{Pool: name, Reason: fmt.Sprintf("may not serve namespace %s: its namespaceSelector does not select it", namespace)}
+	}
+	return nil
+}
+
+func (p *Pools) find(name string) (pool, bool) {
+	i := slices.IndexFunc(p.pools, func(c pool) bool { return c.Name == name })
+	if i < 0 {
+		return pool{}, false
+	}
+	return p.pools[i], true
+}
+
+// Of returns the names of the pools that an endpoint's addresses are from, "" for none.
+func (p *Pools) Of(e addressbook.Endpoint) []string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	out := make([]string, len(e.Addresses))
+	for i, a := range e.Addresses {
+		if j := slices.IndexFunc(p.pools, func(c pool) bool { return c.CIDR.Contains(a) }); j >= 0 {
+			out[i] = p.pools[j].Name
+		}
+	}
+	return out
+}
+
+// MTU returns the MTU of a pod with addresses of these pools, in bytes.
+func (p *Pools) MTU(pools []string) int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	mtu := p.defaultMTU
+	for _, name := range pools {
+		if known, ok := p.mtus[name]; ok && known > 0 && (mtu == 0 || known < mtu) {
+			mtu = known
+		}
+	}
+	return mtu
+}
+
+// Fullness says in words how full a pool is.
+func (p *Pools) Fullness(name string) string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	found, ok := p.find(name)
+	if !ok {
+		return fmt.Sprintf("IPPool %s is gone", name)
+	}
+	return fmt.Sprintf("IPPool %s is full: %d of %d addresses are in use, and it has no block left for this node", name, found.status.Allocated, found.status.Capacity)
+}

@@ -37,6 +37,8 @@ type world struct {
 	slow     map[string]chan struct{} // host interface whose wiring waits
 	reaping  func()                   // called while links are deleted
 	gone     error
+	// namespaces are those that are seen at a certain time only.
+	namespaces map[string]time.Time
 }
 
 func newWorld() *world {
@@ -136,10 +138,15 @@ func (w *world) Reap(hostInterfaces []string) ([]string, error) {
 	return hostInterfaces, nil
 }
 
-func (w *world) Candidates(string, []string) ([][]string, error) { return [][]string{{"p"}}, nil }
-func (w *world) MTU([]string) int                                { return 1450 }
-func (w *world) Fullness(pool string) string                     { return "IPPool " + pool + " is full: 63 of 63" }
-func (w *world) Unavailable() error                              { return w.gone }
+func (w *world) Candidates(namespace string, _ []string) ([][]string, error) {
+	if known, told := w.namespaces[namespace]; told && time.Now().Before(known) {
+		return nil, addressbook.ErrUnknownNamespace
+	}
+	return [][]string{{"p"}}, nil
+}
+func (w *world) MTU([]string) int            { return 1450 }
+func (w *world) Fullness(pool string) string { return "IPPool " + pool + " is full: 63 of 63" }
+func (w *world) Unavailable() error          { return w.gone }
 
 func newTestServer(t *testing.T, w *world) *Server {
 	t.Helper()
@@ -352,6 +359,32 @@ func TestCallsWaitForAnAgentThatStarts(t *testing.T) {
 		time.AfterFunc(startPatience/2, s.SetSynced)
 		s.must(t, request("ADD", "early"))
 	})
+}
+
+func TestAPodOfANewNamespaceWaitsALittle(t *testing.T) {
+	for name, c := range map[string]struct {
+		after time.Duration
+		want  uint
+	}{
+		"seen at once":      {50 * time.Millisecond, 0},
+		"not seen for long": {time.Minute, protocol.CodeTryAgainLater},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.namespaces = map[string]time.Time{"default": time.Now().Add(c.after)}
+				s := newTestServer(t, w)
+				response := s.Handle(t.Context(), request("ADD", "a"))
+				code := uint(0)
+				if response.Error != nil {
+					code = response.Error.Code
+				}
+				if code != c.want {
+					t.Errorf("got %+v, want code %d", response.Error, c.want)
+				}
+			})
+		})
+	}
 }
 
 func TestFailedAddLeavesNothing(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -117,7 +118,7 @@ func (s *Server) repeat(c *call, e addressbook.Endpoint) (json.RawMessage, *prot
 }
 
 func (s *Server) reserve(ctx context.Context, c *call) (addressbook.Endpoint, error) {
-	candidates, err := s.pools.Candidates(c.namespace, c.pools())
+	candidates, err := s.candidates(ctx, c)
 	if err != nil {
 		return addressbook.Endpoint{}, err
 	}
@@ -126,6 +127,23 @@ func (s *Server) reserve(ctx context.Context, c *call) (addressbook.Endpoint, er
 		return addressbook.Endpoint{}, errors.New(bad.Message)
 	}
 	return s.book.Reserve(ctx, addressbook.Request{Endpoint: c.endpoint(), Candidates: candidates, Exact: exact})
+}
+
+// candidates returns the pools that may serve a pod. The pod of a new namespace may come before the agent has seen it.
+func (s *Server) candidates(ctx context.Context, c *call) ([][]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, namespacePatience)
+	defer cancel()
+	for {
+		out, err := s.pools.Candidates(c.namespace, c.pools())
+		if !errors.Is(err, addressbook.ErrUnknownNamespace) {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(namespaceRetry):
+		}
+	}
 }
 
 // establish makes the link, and has the record written. The link carries all that the record says, but for a pod whose name

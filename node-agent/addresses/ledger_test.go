@@ -14,7 +14,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cluster"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // neighbours are all that a ledger talks to.
@@ -80,7 +80,7 @@ func runLedger(t *testing.T, n *neighbours, test func(l *Ledger, book *addressbo
 }
 
 func block(cidr string) cluster.Block {
-	return cluster.Block{Block: routeplan.Block{CIDR: netip.MustParsePrefix(cidr), Pool: "p", Node: "n"}}
+	return cluster.Block{Block: plan.Block{CIDR: netip.MustParsePrefix(cidr), Pool: "p", Node: "n"}}
 }
 
 func TestABlockIsWrittenDownBeforeItIsGivenBack(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cluster"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 func testPool(name, cidr string, age int, change func(*v1alpha1.IPPool)) *v1alpha1.IPPool {
@@ -31,7 +31,7 @@ func label(key, value string) *metav1.LabelSelector {
 func views(pools ...*v1alpha1.IPPool) []cluster.Pool {
 	var out []cluster.Pool
 	for _, p := range pools {
-		out = append(out, cluster.Pool{Object: p, Route: routeplan.Pool{Name: p.Name, CIDR: netip.MustParsePrefix(p.Spec.CIDR)}})
+		out = append(out, cluster.Pool{Object: p, Route: plan.Pool{Name: p.Name, CIDR: netip.MustParsePrefix(p.Spec.CIDR)}})
 	}
 	return out
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/bgp"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // newBGP connects the BGP loop with the parts that it needs.
 func (a *Agent) newBGP(socket string) *bgp.Loop {
 	supervisor := &speaker.Supervisor{Socket: socket, Log: slog.New(logr.ToSlogHandler(a.log))}
 	_, err := os.Stat(socket)
-	var peerRoutes []routeplan.PeerRoute
+	var peerRoutes []plan.PeerRoute
 	if a.saved != nil {
 		peerRoutes = a.saved.PeerRoutes
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cluster"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/node-agent/records"
 )
 
@@ -26,7 +26,7 @@ type checkpoint struct {
 	Endpoints  []addressbook.Endpoint `json:"endpoints"`
 	Held       []addressbook.Block    `json:"held"`
 	Released   []netip.Prefix         `json:"released"`
-	PeerRoutes []routeplan.PeerRoute  `json:"peerRoutes"`
+	PeerRoutes []plan.PeerRoute       `json:"peerRoutes"`
 }
 
 func checkpointPath(socket string) string { return filepath.Join(filepath.Dir(socket), "checkpoint") }

@@ -42,7 +42,7 @@ type fakes struct {
 	known      <-chan struct{}
 	learn      func()
 	ran        bool // an earlier agent left a speaker
-	peerRoutes []routeplan.PeerRoute
+	peerRoutes []plan.PeerRoute
 }
 
 func (f *fakes) locked(change func()) {
@@ -232,8 +232,8 @@ func TestPlanFollowsObjectsThatCouldNotBeRead(t *testing.T) {
 }
 
 func TestSessionsGoOnWithoutObjects(t *testing.T) {
-	route := routeplan.PeerRoute{Peer: netip.MustParseAddr("10.0.9.9"), Via: netip.MustParseAddr("10.0.0.254")}
-	f := &fakes{input: meshInput(), unknown: true, ran: true, peerRoutes: []routeplan.PeerRoute{route}}
+	route := plan.PeerRoute{Peer: netip.MustParseAddr("10.0.9.9"), Via: netip.MustParseAddr("10.0.0.254")}
+	f := &fakes{input: meshInput(), unknown: true, ran: true, peerRoutes: []plan.PeerRoute{route}}
 	run(t, f, func(l *Loop) {
 		f.changed <- struct{}{}
 		settled()
@@ -242,7 +242,7 @@ func TestSessionsGoOnWithoutObjects(t *testing.T) {
 				t.Errorf("without objects: %d speakers kept, %d changes passed on, %d plans", f.processes, f.learned, len(f.plans))
 			}
 		})
-		if got := l.PeerRoutes(); !l.Active() || !slices.Equal(got, []routeplan.PeerRoute{route}) {
+		if got := l.PeerRoutes(); !l.Active() || !slices.Equal(got, []plan.PeerRoute{route}) {
 			t.Errorf("the earlier agent's peer routes are %v", got)
 		}
 		f.learn()

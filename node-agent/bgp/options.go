@@ -25,7 +25,7 @@ type Options struct {
 	// that an earlier agent left go on, and what they learn and withdraw reaches the datapath.
 	AwaitObjects func(ctx context.Context) bool
 	// PeerRoutes are those of an earlier agent's last plan. They stay until the first plan.
-	PeerRoutes []routeplan.PeerRoute
+	PeerRoutes []plan.PeerRoute
 	// SpeakerRan says whether an earlier agent may have left a speaker running: its sessions must go on.
 	SpeakerRan bool
 	Reporter   Reporter

@@ -16,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
+	built "github.com/causeway-net/causeway/internal/version"
 )
 
 const (
@@ -34,6 +35,10 @@ type config struct {
 }
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "--version" {
+		fmt.Println("causeway version " + built.String())
+		return
+	}
 	call := func(verb string) func(*skel.CmdArgs) error {
 		return func(args *skel.CmdArgs) error { return ask(verb, args, os.Stdout) }
 	}

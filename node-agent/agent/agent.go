@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +19,9 @@ import (
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
 	"github.com/causeway-net/causeway/node-agent/datapath"
+	"github.com/causeway-net/causeway/node-agent/datapath/underlay"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
+	"github.com/causeway-net/causeway/node-agent/health"
 	"github.com/causeway-net/causeway/node-agent/records"
 	"github.com/causeway-net/causeway/node-agent/report"
 )
@@ -34,8 +34,19 @@ type Options struct {
 	Config *rest.Config
 	// Socket is the path of the CNI plugin's socket.
 	Socket string
-	// MetricsAddress is where metrics and health are served; "" for nowhere.
-	MetricsAddress string
+	// MetricsAddress is where metrics are served; "" for nowhere. MetricsSecure asks for TLS and a token that may read them;
+	// MetricsCertFolder may hold the certificate.
+	MetricsAddress    string
+	MetricsSecure     bool
+	MetricsCertFolder string
+	// HealthAddress is where the kubelet's probes are answered; "" for nowhere.
+	HealthAddress string
+	// CNIConfFolder and CNIPluginFolder are the container runtime's. Without them, somebody else installs the CNI configuration.
+	CNIConfFolder, CNIPluginFolder string
+	// Choice says which of the node's addresses to take.
+	Choice underlay.Choice
+	// MTU is what the network between nodes carries; 0 for the MTU of the node's interface.
+	MTU int
 	// VXLANVNI and VXLANPort are the same on all nodes.
 	VXLANVNI, VXLANPort int
 	// Reserve is the number of addresses kept free ahead of need in each pool.
@@ -66,6 +77,7 @@ type Agent struct {
 	events   *report.Events
 	lease    *report.Lease
 	metrics  *metrics
+	health   *health.Checks
 	datapath *datapath.Loop
 	bgp      *bgp.Loop
 	bgpReads *bgp.CachedObjects
@@ -90,7 +102,7 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		options: o, log: o.Log, api: api, wirer: wirer, metrics: newMetrics(),
+		options: o, log: o.Log, api: api, wirer: wirer, metrics: newMetrics(), health: health.New(time.Now),
 		live: make(chan struct{}),
 	}
 	a.view = cluster.NewView(o.Node, a.noteChange)
@@ -170,28 +182,4 @@ func (a *Agent) watch(ctx context.Context) error {
 		return err
 	}
 	return a.bgpReads.Watch(ctx, a.bgp)
-}
-
-func (a *Agent) serveMetrics(ctx context.Context) error {
-	mux := http.NewServeMux()
-	mux.Handle("/metrics", a.metrics.handler())
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := a.Unavailable(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = w.Write([]byte("ok\n"))
-	})
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.options.MetricsAddress)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w", a.options.MetricsAddress, err)
-	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
 }

@@ -71,8 +71,8 @@ func (a *Agent) serve(ctx context.Context, work starter) error {
 		return err
 	}
 	work("serve the CNI plugin", func(ctx context.Context) error { return a.server.Serve(ctx, listener) })
-	if a.options.MetricsAddress != "" {
-		work("serve metrics and health", a.serveMetrics)
+	if err := a.serveOutside(work); err != nil {
+		return err
 	}
 	if err := a.watch(ctx); err != nil {
 		return err

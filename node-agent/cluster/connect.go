@@ -55,6 +55,7 @@ func newMapper() meta.RESTMapper {
 	m.Add(core.WithKind("SecretList"), meta.RESTScopeNamespace) // a watch asks for the scope by the kind of the list
 	m.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
 	m.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
+	m.Add(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "DaemonSet"}, meta.RESTScopeNamespace)
 	return m
 }
 

@@ -62,6 +62,9 @@ func (l *Loop) Run(ctx context.Context) error {
 		whole = time.After(min(wholeQuiet, wholeWithin-time.Since(owed)))
 	}
 	for {
+		if l.o.Turned != nil {
+			l.o.Turned()
+		}
 		settle, everything := apiSettle, false
 		select {
 		case <-ctx.Done():

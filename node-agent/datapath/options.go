@@ -26,6 +26,8 @@ type Options struct {
 	VXLAN    plan.VXLAN
 	// Resync is how often the whole kernel is compared with the plan without being asked.
 	Resync time.Duration
+	// Turned is told of each turn of the loop, whatever came of it. It may be nil.
+	Turned func()
 	Log    logr.Logger
 }
 

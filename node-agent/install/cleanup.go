@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/linux"
-	"github.com/causeway-net/causeway/node-agent/datapath/routeplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
+	"github.com/causeway-net/causeway/node-agent/datapath/underlay"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
 
@@ -87,15 +87,15 @@ func showNothing(ctx context.Context) error {
 	defer a.Close() //nolint:errcheck // nothing to lose
 	const tries = 5
 	for try := 1; ; try++ {
-		actual, err := a.Read(ctx)
-		if errors.Is(err, netlink.ErrDumpInterrupted) && try < tries {
+		_, err := a.Observe(ctx, kernel.Query{Everything: true})
+		if errors.Is(err, kernel.ErrBusy) && try < tries {
 			continue
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, underlay.ErrNoAddress) { // it need not have an address any more
 			return err
 		}
 		var errs []error
-		for _, failure := range a.Apply(ctx, actual, routeplan.Plan{}).Failures {
+		for _, failure := range a.Apply(ctx, plan.Plan{}).Failures {
 			errs = append(errs, failure)
 		}
 		return errors.Join(errs...)

@@ -23,7 +23,13 @@ type Applier struct {
 	nft   firewall
 	// settings are the sysctls that were looked at since the last look at everything.
 	settings map[string]string
+	choice   underlay.Choice
+	mtu      int
 }
+
+// Choose says which of the node's addresses to take, and what the network between nodes carries (0 for the interface's
+// MTU). It is called before anything else, if at all.
+func (a *Applier) Choose(choice underlay.Choice, mtu int) { a.choice, a.mtu = choice, mtu }
 
 // Open connects to the kernel.
 func Open() (*Applier, error) {

@@ -87,10 +87,11 @@ func (a *Applier) observe(ctx context.Context, q kernel.Query) (kernel.Observed,
 	}
 	a.last = actual
 	links := slices.Collect(maps.Values(actual.links))
-	o, err := underlay.Find(links, q.NodeAddresses)
+	o, err := underlay.Find(links, q.NodeAddresses, a.choice)
 	if err != nil {
 		return o, err
 	}
+	underlay.SetMTU(&o, a.mtu)
 	o.Tunnels, o.Links = actual.tunnels(), actual.names()
 	if q.Fabric {
 		if o.Fabric, err = underlay.Fabric(links); err != nil {

@@ -20,12 +20,15 @@ import (
 	"github.com/causeway-net/causeway/node-agent/datapath/rtnl"
 )
 
+// passing are the flags of addresses that come or go.
+const passing = unix.IFA_F_TEMPORARY | unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
+
 // ErrNoAddress says that the node has no usable address.
 var ErrNoAddress = errors.New("no interface has an InternalIP of the Node, and no interface with a default route has a global address; give one an address")
 
 // Find looks, among all links of the node, for the one that has one of the node's addresses, for each family; failing
-// that, it takes the first global address of the link with the default route.
-func Find(links []netlink.Link, nodeAddresses []netip.Addr) (kernel.Observed, error) {
+// that, it takes the first global address of the link with the default route. A choice takes the place of both.
+func Find(links []netlink.Link, nodeAddresses []netip.Addr, choice Choice) (kernel.Observed, error) {
 	byIndex := map[int]netlink.Link{}
 	for _, l := range links {
 		if !isOwnDevice(l.Attrs().Name) {
@@ -34,13 +37,16 @@ func Find(links []netlink.Link, nodeAddresses []netip.Addr) (kernel.Observed, er
 	}
 	var p kernel.Observed
 	var err error
-	if p.V4, err = find(netlink.FAMILY_V4, nodeAddresses, byIndex); err != nil {
+	if p.V4, err = find(netlink.FAMILY_V4, nodeAddresses, byIndex, choice); err != nil {
 		return kernel.Observed{}, err
 	}
-	if p.V6, err = find(netlink.FAMILY_V6, nodeAddresses, byIndex); err != nil {
+	if p.V6, err = find(netlink.FAMILY_V6, nodeAddresses, byIndex, choice); err != nil {
 		return kernel.Observed{}, err
 	}
 	if !p.V4.Address.IsValid() && !p.V6.Address.IsValid() {
+		if choice.made() {
+			return kernel.Observed{}, fmt.Errorf("%w: %s", ErrNotChosen, choice)
+		}
 		return kernel.Observed{}, ErrNoAddress
 	}
 	p.RPFilterAll = setting("ipv4/conf/all/rp_filter")
@@ -63,10 +69,13 @@ func noWayTo(a netip.Addr) bool {
 	return len(routes) > 0 && routes[0].Protocol == names.RouteProtocol
 }
 
-func find(family int, nodeAddresses []netip.Addr, links map[int]netlink.Link) (plan.Underlay, error) {
+func find(family int, nodeAddresses []netip.Addr, links map[int]netlink.Link, choice Choice) (plan.Underlay, error) {
 	addresses, err := rtnl.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, family) })
 	if err != nil {
 		return plan.Underlay{}, fmt.Errorf("list addresses: %w", err)
+	}
+	if choice.made() {
+		return choice.of(addresses, links), nil
 	}
 	for _, want := range nodeAddresses {
 		for _, a := range addresses {
@@ -79,7 +88,6 @@ func find(family int, nodeAddresses []netip.Addr, links map[int]netlink.Link) (p
 	if err != nil {
 		return plan.Underlay{}, err
 	}
-	const passing = unix.IFA_F_TEMPORARY | unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
 	for _, a := range addresses {
 		u, ok := place(a, links)
 		if ok && a.LinkIndex == device && u.Address.IsGlobalUnicast() && a.Flags&passing == 0 {

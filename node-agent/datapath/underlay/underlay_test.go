@@ -3,6 +3,7 @@ package underlay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 	"github.com/causeway-net/causeway/test/namespaces"
 )
@@ -76,7 +78,7 @@ func TestFind(t *testing.T) {
 		{"no such address: the default route's", "203.0.113.1", "192.168.0.1", "fd01::1", "192.168.0.0/24", "eth0", 9000},
 		{"IPv6 only", "fd01::1", "192.168.0.1", "fd01::1", "192.168.0.0/24", "eth0", 9000},
 	} {
-		p, err := Find(links(t), []netip.Addr{netip.MustParseAddr(c.node)})
+		p, err := Find(links(t), []netip.Addr{netip.MustParseAddr(c.node)}, Choice{})
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -100,16 +102,76 @@ func TestFindWayToGateway(t *testing.T) {
 		{"ip route add 169.254.0.0/16 dev eth0", false},
 	} {
 		run(t, c.do)
-		p, err := Find(links(t), node)
+		p, err := Find(links(t), node, Choice{})
 		if err != nil || p.NoWayToGateway != c.none {
 			t.Errorf("after %q: %+v, %v", c.do, p, err)
 		}
 	}
 }
 
+func TestFindAsChosen(t *testing.T) {
+	enter(t, nic...)
+	node := []netip.Addr{netip.MustParseAddr("172.16.0.1")}
+	for _, c := range []struct {
+		interfaces, cidrs []string
+		v4, v6            string
+	}{
+		{interfaces: []string{"eth0"}, v4: "192.168.0.1"},
+		{interfaces: []string{"bond*", "eth*"}, v4: "192.168.0.1", v6: "fd01::1"},
+		{cidrs: []string{"172.16.0.0/12", "fd01::/16"}, v4: "172.16.0.1", v6: "fd01::1"},
+		{cidrs: []string{"192.168.0.8/29"}, v4: "192.168.0.9"},
+		{interfaces: []string{"eth0"}, cidrs: []string{"172.16.0.0/12", "192.168.0.0/16"}, v4: "192.168.0.1"},
+	} {
+		choice, err := NewChoice(c.interfaces, c.cidrs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := Find(links(t), node, choice)
+		if err != nil {
+			t.Errorf("%s: %v", choice, err)
+			continue
+		}
+		if got := fmt.Sprint(text(p.V4.Address), " ", text(p.V6.Address)); got != c.v4+" "+c.v6 {
+			t.Errorf("%s: %s, want %s %s", choice, got, c.v4, c.v6)
+		}
+	}
+	nowhere, err := NewChoice([]string{"wlan*"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Find(links(t), node, nowhere); !errors.Is(err, ErrNotChosen) || !strings.Contains(err.Error(), "wlan*") {
+		t.Errorf("%v", err)
+	}
+	if _, err := NewChoice([]string{"eth["}, nil); err == nil {
+		t.Error("a bad pattern is no error")
+	}
+	if _, err := NewChoice(nil, []string{"172.16.0.0"}); err == nil {
+		t.Error("a bad CIDR is no error")
+	}
+}
+
+func text(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func TestSetMTU(t *testing.T) {
+	p := kernel.Observed{V4: plan.Underlay{Interface: "eth0", MTU: 9000}}
+	SetMTU(&p, 0)
+	if p.V4.MTU != 9000 {
+		t.Errorf("%d", p.V4.MTU)
+	}
+	SetMTU(&p, 1400)
+	if p.V4.MTU != 1400 || p.V6.MTU != 0 {
+		t.Errorf("%+v", p)
+	}
+}
+
 func TestFindNothing(t *testing.T) {
 	enter(t, "ip link set lo up")
-	if _, err := Find(links(t), []netip.Addr{netip.MustParseAddr("192.168.0.1")}); !errors.Is(err, ErrNoAddress) {
+	if _, err := Find(links(t), []netip.Addr{netip.MustParseAddr("192.168.0.1")}, Choice{}); !errors.Is(err, ErrNoAddress) {
 		t.Errorf("%v", err)
 	}
 }

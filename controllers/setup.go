@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,13 +17,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/controllers/bgp"
+	"github.com/causeway-net/causeway/internal/scrape"
 )
 
 // LeaderLease is the name of the Lease that controllers elect their leader by.
@@ -35,8 +36,13 @@ type Options struct {
 	// StatusInterval is the least time between two statuses of one pool while only its numbers change.
 	StatusInterval time.Duration
 
-	MetricsBindAddress     string
-	HealthProbeBindAddress string
+	// MetricsBindAddress is where metrics are served; "0" for nowhere. MetricsSecure asks for TLS and a token that may read
+	// them; MetricsCertFolder may hold the certificate.
+	MetricsBindAddress string
+	MetricsSecure      bool
+	MetricsCertFolder  string
+	// HealthSocket is the unix socket for probes; "" for none.
+	HealthSocket string
 
 	LeaderElect             bool
 	LeaderElectionNamespace string
@@ -52,8 +58,7 @@ func DefaultOptions() Options {
 	return Options{
 		AgentLeaseDuration:      40 * time.Second,
 		StatusInterval:          time.Second,
-		MetricsBindAddress:      ":8080",
-		HealthProbeBindAddress:  ":8081",
+		MetricsBindAddress:      "0",
 		LeaderElect:             true,
 		LeaderElectionNamespace: v1alpha1.SystemNamespace,
 		// A pod's ADD waits for 25 s, longer than a new leader takes; and a slow API server must not end the leader.
@@ -92,8 +97,7 @@ func New(cfg *rest.Config, o Options) (manager.Manager, error) {
 		Cache:                         cacheOptions(),
 		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.ConfigMap{}}}},
 		Controller:                    config.Controller{SkipNameValidation: &anyName},
-		Metrics:                       metricsserver.Options{BindAddress: o.MetricsBindAddress},
-		HealthProbeBindAddress:        o.HealthProbeBindAddress,
+		Metrics:                       metricsserver.Options{BindAddress: "0"}, // package scrape serves them
 		LeaderElection:                o.LeaderElect,
 		LeaderElectionID:              LeaderLease,
 		LeaderElectionNamespace:       o.LeaderElectionNamespace,
@@ -105,15 +109,32 @@ func New(cfg *rest.Config, o Options) (manager.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the controller's connection to the API server: %w", err)
 	}
-	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
-		if err := add("ping", healthz.Ping); err != nil {
-			return nil, fmt.Errorf("set up the health endpoints: %w", err)
-		}
+	if err := addServers(mgr, cfg, o); err != nil {
+		return nil, err
 	}
 	if err := addReconcilers(mgr, o); err != nil {
 		return nil, err
 	}
 	return mgr, nil
+}
+
+// addServers adds what people, Prometheus and the kubelet ask.
+func addServers(mgr manager.Manager, cfg *rest.Config, o Options) error {
+	served, err := scrape.New(scrape.Options{Address: o.MetricsBindAddress, Secure: o.MetricsSecure, CertFolder: o.MetricsCertFolder,
+		Config: cfg, Handler: promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}), Log: o.Logger})
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(served); err != nil {
+		return fmt.Errorf("set up metrics: %w", err)
+	}
+	if o.HealthSocket == "" {
+		return nil
+	}
+	if err := mgr.Add(&healthServer{socket: o.HealthSocket, cache: mgr.GetCache(), meters: metrics.Registry}); err != nil {
+		return fmt.Errorf("set up the health socket: %w", err)
+	}
+	return nil
 }
 
 func addReconcilers(mgr manager.Manager, o Options) error {

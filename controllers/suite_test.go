@@ -72,7 +72,7 @@ func begin(t *testing.T) *world {
 func (w *world) controller(change ...func(*controllers.Options)) context.CancelFunc {
 	w.Helper()
 	o := controllers.DefaultOptions()
-	o.LeaderElect, o.MetricsBindAddress, o.HealthProbeBindAddress = false, "0", "0"
+	o.LeaderElect = false
 	o.AgentLeaseDuration, o.StatusInterval = 2*time.Second, 200*time.Millisecond
 	for _, c := range change {
 		c(&o)

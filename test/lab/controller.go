@@ -31,8 +31,7 @@ func (l *Lab) StartController(name string, args ...string) error {
 	if err != nil {
 		return err
 	}
-	argv := append([]string{l.Bin("causeway-controller"), "--kubeconfig=" + kubeconfig,
-		"--metrics-bind-address=0", "--health-probe-bind-address=0"}, l.o.ControllerArgs...)
+	argv := append([]string{l.Bin("causeway-controller"), "--kubeconfig=" + kubeconfig}, l.o.ControllerArgs...)
 	argv = append(argv, args...)
 	c := &controller{make: func() (*Cmd, error) {
 		log, err := os.OpenFile(filepath.Join(l.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)

@@ -14,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/causeway-net/causeway/controllers"
+	"github.com/causeway-net/causeway/internal/version"
 )
 
 func main() {
@@ -33,6 +34,7 @@ func command() *cobra.Command {
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       version.String(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Logger = logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(-verbosity)}))
 			ctrl.SetLogger(o.Logger)
@@ -48,10 +50,13 @@ func command() *cobra.Command {
 			return mgr.Start(cmd.Context())
 		},
 	}
+	cmd.AddCommand(healthCommand())
 	f := cmd.Flags()
 	f.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig file to reach the API server with (default: the pod's service account)")
 	f.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, "address of the metrics endpoint, 0 for none")
-	f.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "address of /healthz and /readyz, 0 for none")
+	f.BoolVar(&o.MetricsSecure, "metrics-secure", o.MetricsSecure, "serve metrics by TLS, to those whose token Kubernetes lets get /metrics")
+	f.StringVar(&o.MetricsCertFolder, "metrics-cert-dir", o.MetricsCertFolder, "folder with tls.crt and tls.key for metrics (default: a certificate made at start)")
+	f.StringVar(&o.HealthSocket, "health-socket", o.HealthSocket, "unix socket for the verb health, empty for none")
 	f.BoolVar(&o.LeaderElect, "leader-elect", o.LeaderElect, "let one of several controllers work at a time")
 	f.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", o.LeaderElectionNamespace, "namespace of the leader's Lease")
 	f.DurationVar(&o.LeaseDuration, "leader-lease-duration", o.LeaseDuration, "how long a silent leader is waited for")
@@ -59,6 +64,22 @@ func command() *cobra.Command {
 	f.DurationVar(&o.RetryPeriod, "leader-retry-period", o.RetryPeriod, "pause between attempts to get or renew the leader's Lease")
 	f.DurationVar(&o.AgentLeaseDuration, "agent-lease-duration", o.AgentLeaseDuration, "how long a node without a Lease is waited for before its addresses are taken back")
 	f.IntVarP(&verbosity, "verbosity", "v", verbosity, "how much to log; 0 is quiet")
+	return cmd
+}
+
+// healthCommand is what the kubelet runs in the controller's container.
+func healthCommand() *cobra.Command {
+	var socket string
+	cmd := &cobra.Command{
+		Use:       "health live|ready",
+		Short:     "Ask the controller on a health socket how it is.",
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"live", "ready"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return controllers.AskHealth(cmd.Context(), socket, args[0])
+		},
+	}
+	cmd.Flags().StringVar(&socket, "health-socket", "", "unix socket that the controller was given")
 	return cmd
 }
 

@@ -33,11 +33,15 @@ func (a *Agent) newEndpoints() {
 	})
 }
 
-// savePods has the checkpoint follow pods that come and go: at once while nobody else knows of them.
-func (a *Agent) savePods(away bool) {
-	if away {
+// savePods has the checkpoint follow pods that come and go. While the API server is away it alone remembers a record whose
+// pod and link are gone, so it is written before a DEL is answered.
+func (a *Agent) savePods(p records.Pending) {
+	switch {
+	case p.Away && p.Removal:
+		_ = a.saver.Save() // it logs
+	case p.Away:
 		a.saver.Wake(100 * time.Millisecond)
-	} else {
+	default:
 		a.saver.Wake(saveOthers)
 	}
 }

@@ -71,6 +71,7 @@ func (a *Agent) serve(ctx context.Context, work starter) error {
 		return err
 	}
 	work("serve the CNI plugin", func(ctx context.Context) error { return a.server.Serve(ctx, listener) })
+	work("delete the links of pods that are gone", endless(a.server.Run))
 	if err := a.serveOutside(work); err != nil {
 		return err
 	}

@@ -173,10 +173,12 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
+// Run deletes the links of pods that are gone, until the context ends.
+func (s *Server) Run(ctx context.Context) { s.reaper.run(ctx) }
+
 // Serve answers calls until the context ends, and waits for those under way.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var calls sync.WaitGroup
-	calls.Go(func() { s.reaper.run(ctx) })
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	for {

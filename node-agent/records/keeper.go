@@ -222,7 +222,8 @@ func (k *Keeper) inspect(ctx context.Context) {
 			continue
 		}
 		if !whole[e.Interface] {
-			k.mendOrRelease(ctx, e, endpoints, whole)
+			lost := known && !recorded[e.Namespace+"/"+Name(e)]
+			k.mendOrRelease(ctx, e, lost, replaced(e, endpoints, whole))
 		} else if known && !recorded[e.Namespace+"/"+Name(e)] && time.Since(e.Since) > youngRecord && !k.o.Pending(e.Interface) {
 			k.rewrite(ctx, e.Interface, "it is missing")
 		}
@@ -273,20 +274,26 @@ func (k *Keeper) forget(endpoints []addressbook.Endpoint, whole map[string]bool)
 }
 
 // mendOrRelease deals with an endpoint that has no whole link. Where its namespace is gone the pod is gone. Where it is
-// there the link is made again, unless only a record tells of the endpoint; and if that does not help, the API says
-// whether the pod is gone.
-func (k *Keeper) mendOrRelease(ctx context.Context, e addressbook.Endpoint, all []addressbook.Endpoint, whole map[string]bool) {
-	if e.NetworkNamespace != "" && veth.NamespaceGone(e.NetworkNamespace) {
-		k.release(ctx, e, "its network namespace is gone")
-		return
-	}
-	if replaced(e, all, whole) {
-		k.release(ctx, e, "a newer sandbox of the pod has taken its place")
-		return
-	}
+// there the link is made again, unless only a record or a checkpoint tells of the endpoint; and if that does not help, the
+// API says whether the pod is gone. lost says that it has no record either, superseded that a newer sandbox of the pod has
+// taken its place.
+func (k *Keeper) mendOrRelease(ctx context.Context, e addressbook.Endpoint, lost, superseded bool) {
 	k.mu.Lock()
 	r, unconfirmed := k.patience[e.Interface], k.unconfirmed[e.Interface]
 	k.mu.Unlock()
+	why := ""
+	switch {
+	case e.NetworkNamespace != "" && veth.NamespaceGone(e.NetworkNamespace):
+		why = "its network namespace is gone"
+	case superseded:
+		why = "a newer sandbox of the pod has taken its place"
+	case unconfirmed && lost:
+		why = "it has neither a link nor a record; an old checkpoint alone tells of it"
+	}
+	if why != "" {
+		k.release(ctx, e, why)
+		return
+	}
 	if time.Now().Before(r.due) {
 		return
 	}

@@ -57,11 +57,18 @@ type QueueOptions struct {
 	Log  logr.Logger
 	// Gone is told each endpoint whose record Remove was to remove, once the API has none. It must not block.
 	Gone func(hostInterface string)
-	// Pended is told that something is to be written or removed, and whether the API server does not answer at present. It
-	// must not block.
-	Pended func(away bool)
+	// Pended is told that something is to be written or removed. Remove returns after it has.
+	Pended func(Pending)
 	// Refused is told all refused records whenever there is one more or one less.
 	Refused func([]Refusal)
+}
+
+// Pending is what the queue knows and the API does not.
+type Pending struct {
+	// Removal says that a record is to go.
+	Removal bool
+	// Away says that the API server does not answer at present.
+	Away bool
 }
 
 // Queue writes and removes records in the background: for each endpoint one request after the other, in the order in which
@@ -112,6 +119,13 @@ func (q *Queue) Remove(e addressbook.Endpoint) {
 
 // ask notes what is wanted. It reports whether a removal is done because no record was ever sent.
 func (q *Queue) ask(e addressbook.Endpoint, wanted, maybe bool) (done bool) {
+	done, away := q.enter(e, wanted, maybe)
+	q.o.Pended(Pending{Removal: !wanted, Away: away})
+	q.poke()
+	return done
+}
+
+func (q *Queue) enter(e addressbook.Endpoint, wanted, maybe bool) (done, away bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	t := q.tasks[e.Interface]
@@ -127,9 +141,7 @@ func (q *Queue) ask(e addressbook.Endpoint, wanted, maybe bool) (done bool) {
 		q.drop(e.Interface)
 		done = true
 	}
-	q.o.Pended(q.away > 0)
-	q.poke()
-	return done
+	return done, q.away > 0
 }
 
 // Pending reports whether an endpoint's record is still to be written or removed.
@@ -269,7 +281,7 @@ func (q *Queue) finish(key string, asked task, err error) {
 	} else if err == nil {
 		t.maybe = false
 	}
-	current := t.version == asked.version
+	current, begins := t.version == asked.version, false // begins says that the API server goes away now
 	switch {
 	case err == nil || no || apierrors.IsAlreadyExists(err):
 		q.away = 0
@@ -277,7 +289,7 @@ func (q *Queue) finish(key string, asked task, err error) {
 		q.away++
 		q.awayTill = time.Now().Add(awayBackoff.pause(q.away))
 		if q.away == 1 {
-			q.o.Pended(true)
+			begins = true
 			q.o.Log.Info("The API server does not take records; pods start and end without it, and their records follow", "reason", err.Error())
 		}
 	}
@@ -295,6 +307,9 @@ func (q *Queue) finish(key string, asked task, err error) {
 	q.mu.Unlock()
 	if gone {
 		q.o.Gone(key)
+	}
+	if begins {
+		q.o.Pended(Pending{Removal: true, Away: true}) // there may be removals that were asked for before
 	}
 	q.poke()
 }

@@ -1,117 +1,69 @@
 // Command causeway is the CNI plugin. It passes each call of the container runtime to the node agent over a unix socket
 // and prints the answer; it knows nothing of Kubernetes and holds no credential.
+//
+// The runtime starts it for every call, so its own start counts: it uses system calls and nothing above them (each package
+// of the standard library that is left out saves its set-up), and the agent checks what the runtime has passed.
 package main
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"os"
-	"time"
-
-	"github.com/containernetworking/cni/pkg/skel"
-	"github.com/containernetworking/cni/pkg/types"
-	"github.com/containernetworking/cni/pkg/version"
+	"syscall"
 
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
-	built "github.com/causeway-net/causeway/internal/version"
+	"github.com/causeway-net/causeway/internal/version"
 )
 
 const (
-	defaultPatience = 25 * time.Second
-	// connectPatience lets an agent restart without failing a pod.
-	connectPatience = 3 * time.Second
-	connectPause    = 50 * time.Millisecond
+	stdin, stdout = 0, 1
+
+	// defaultPatience is how long a call may take, in milliseconds, the wait for an agent that restarts included.
+	defaultPatience = 25_000
+	// statusPatience is shorter: a runtime asks for the status often, and waits for it.
+	statusPatience = 3_000
 )
 
-// config is what the plugin itself needs of the network configuration; the agent reads the rest.
-type config struct {
-	// Socket is the agent's socket.
-	Socket string `json:"socket"`
-	// PatienceSeconds is how long a call may take.
-	PatienceSeconds int64 `json:"patienceSeconds"`
-}
-
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "--version" {
-		fmt.Println("causeway version " + built.String())
-		return
+	output, failed := run(syscall.Getenv, stdin)
+	if err := writeAll(stdout, output); err != nil || failed {
+		syscall.Exit(1)
 	}
-	call := func(verb string) func(*skel.CmdArgs) error {
-		return func(args *skel.CmdArgs) error { return ask(verb, args, os.Stdout) }
-	}
-	skel.PluginMainFuncs(skel.CNIFuncs{Add: call("ADD"), Del: call("DEL"), Check: call("CHECK"), GC: call("GC"), Status: call("STATUS")},
-		version.All, "Causeway CNI plugin: asks the node agent of Causeway")
 }
 
-// ask sends one call to the agent and writes the result, if there is one.
-func ask(verb string, args *skel.CmdArgs, out io.Writer) error {
-	conf := config{Socket: protocol.DefaultSocket}
-	if err := json.Unmarshal(args.StdinData, &conf); err != nil {
-		return types.NewError(protocol.CodeDecodingFailure, "The network configuration is not valid JSON of the expected shape.", err.Error())
+// run does what the environment asks for. It returns what to print, and whether the call has failed.
+func run(getenv func(string) (string, bool), config int) (output []byte, failed bool) {
+	get := func(name string) string { value, _ := getenv(name); return value }
+	r := protocol.Request{
+		Command: get("CNI_COMMAND"), ContainerID: get("CNI_CONTAINERID"), NetworkNamespace: get("CNI_NETNS"),
+		Interface: get("CNI_IFNAME"), Args: get("CNI_ARGS"),
 	}
-	patience := defaultPatience
-	if conf.PatienceSeconds > 0 {
-		patience = time.Duration(conf.PatienceSeconds) * time.Second
+	switch r.Command {
+	case "":
+		return []byte("causeway version " + version.String() + "\nThis is a CNI plugin, which asks the node agent of Causeway.\n" +
+			"CNI protocol versions supported: " + list("", ", ") + "\n"), false
+	case "VERSION":
+		return []byte(`{"cniVersion":"` + protocol.Versions[len(protocol.Versions)-1] + `","supportedVersions":[` + list(`"`, ",") + "]}\n"), false
 	}
-	deadline := time.Now().Add(patience)
-	response, err := exchange(conf.Socket, deadline, protocol.Request{
-		Command: verb, ContainerID: args.ContainerID, NetworkNamespace: args.Netns, Interface: args.IfName, Args: args.Args,
-		Config: args.StdinData, PatienceMilliseconds: (patience - time.Second/2).Milliseconds(),
-	})
+	var err error
+	if r.Config, err = readAll(config); err != nil {
+		return failure("", protocol.CodeIOFailure, "The network configuration can't be read from standard input.", err.Error()), true
+	}
+	answer, err := ask(r)
 	if err != nil {
 		code := protocol.CodeTryAgainLater
-		if verb == "STATUS" {
+		if r.Command == "STATUS" {
 			code = protocol.CodeNotAvailable
 		}
-		return types.NewError(code, "The Causeway node agent does not answer; see whether its pod runs on this node, and try again later.", err.Error())
+		return failure(member(r.Config, "cniVersion"), code,
+			"The Causeway node agent does not answer; see whether its pod runs on this node, and try again later.", err.Error()), true
 	}
-	if response.Error != nil {
-		return types.NewError(response.Error.Code, response.Error.Message, response.Error.Details)
-	}
-	if len(response.Result) > 0 {
-		if _, err := out.Write(append(response.Result, '\n')); err != nil {
-			return types.NewError(types.ErrIOFailure, "The result can't be written to standard output.", err.Error())
-		}
-	}
-	return nil
+	return answer[1:], answer[0] != protocol.Succeeded
 }
 
-// exchange sends the request over a connection of its own and reads the response. A call that the agent may have begun
-// is not repeated: the runtime does that.
-func exchange(socket string, deadline time.Time, request protocol.Request) (protocol.Response, error) {
-	var response protocol.Response
-	conn, err := connect(socket, deadline)
-	if err != nil {
-		return response, err
-	}
-	defer conn.Close() //nolint:errcheck // the exchange is over
-	if err := conn.SetDeadline(deadline); err != nil {
-		return response, fmt.Errorf("set a deadline on %s: %w", socket, err)
-	}
-	if err := json.NewEncoder(conn).Encode(request); err != nil {
-		return response, fmt.Errorf("send the call to %s: %w", socket, err)
-	}
-	if err := json.NewDecoder(conn).Decode(&response); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errors.New("the agent ended before it answered")
+func list(quote, separator string) (out string) {
+	for i, v := range protocol.Versions {
+		if i > 0 {
+			out += separator
 		}
-		return response, fmt.Errorf("read the answer from %s: %w", socket, err)
+		out += quote + v + quote
 	}
-	return response, nil
-}
-
-func connect(socket string, deadline time.Time) (net.Conn, error) {
-	if limit := time.Now().Add(connectPatience); limit.Before(deadline) {
-		deadline = limit
-	}
-	for {
-		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
-		if err == nil || time.Now().Add(connectPause).After(deadline) {
-			return conn, err
-		}
-		time.Sleep(connectPause)
-	}
+	return out
 }

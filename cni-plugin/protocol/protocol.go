@@ -1,48 +1,48 @@
-// Package protocol is what the CNI plugin and the node agent say to each other over the agent's unix socket: one JSON
-// request and one JSON response for each connection. It imports next to nothing, to keep the plugin's start short.
+// Package protocol is what the CNI plugin and the node agent say to each other over the agent's unix socket: one request
+// and one answer for each connection. The plugin's start is a good part of an ADD, so this package imports nothing.
 package protocol
-
-import "encoding/json"
 
 // DefaultSocket is where the agent listens.
 const DefaultSocket = "/run/causeway/agent.sock"
 
+// Versions are the versions of the CNI specification that we speak.
+var Versions = []string{"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"}
+
 // Request is one call of the plugin by a container runtime (CNI spec section 2).
 type Request struct {
 	// Command is the CNI verb: ADD, DEL, CHECK, GC or STATUS.
-	Command string `json:"command"`
+	Command string
 	// ContainerID, NetworkNamespace, Interface and Args are the runtime's CNI_ parameters.
-	ContainerID      string `json:"containerID,omitempty"`
-	NetworkNamespace string `json:"netns,omitempty"`
-	Interface        string `json:"ifname,omitempty"`
-	Args             string `json:"args,omitempty"`
-	// Config is the network configuration from standard input.
-	Config json.RawMessage `json:"config,omitempty"`
+	ContainerID, NetworkNamespace, Interface, Args string
 	// PatienceMilliseconds is how long the caller waits for an answer.
-	PatienceMilliseconds int64 `json:"patienceMilliseconds,omitempty"`
+	PatienceMilliseconds int64
+	// Config is the network configuration from standard input, as it came.
+	Config []byte
 }
 
-// Response is the agent's answer. At most one of Result and Error is set.
+// Response is the agent's answer before it is written down. At most one of Result and Error is set.
 type Response struct {
 	// Result is the CNI result of an ADD, in the version that the configuration asks for.
-	Result json.RawMessage `json:"result,omitempty"`
-	Error  *Error          `json:"error,omitempty"`
+	Result []byte
+	Error  *Error
 }
 
 // Error is a CNI error (CNI spec section 5, "Error").
 type Error struct {
-	Code    uint   `json:"code"`
-	Message string `json:"msg"`
-	Details string `json:"details,omitempty"`
+	Code    uint
+	Message string
+	Details string
 }
 
 // Error codes. Those below 100 are the CNI spec's; the others are ours.
 const (
-	CodeInvalidEnvironment uint = 4
-	CodeDecodingFailure    uint = 6
-	CodeInvalidConfig      uint = 7
-	CodeTryAgainLater      uint = 11
-	CodeNotAvailable       uint = 50
+	CodeIncompatibleVersion uint = 1
+	CodeInvalidEnvironment  uint = 4
+	CodeIOFailure           uint = 5
+	CodeDecodingFailure     uint = 6
+	CodeInvalidConfig       uint = 7
+	CodeTryAgainLater       uint = 11
+	CodeNotAvailable        uint = 50
 	// CodeNoPool says that no IPPool may serve the pod.
 	CodeNoPool uint = 100
 	// CodePoolFull says that every IPPool that may serve the pod is full.

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/utils"
-	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
@@ -61,10 +59,13 @@ func parse(r protocol.Request) (*call, *protocol.Error) {
 	if err := json.Unmarshal(r.Config, &c.config); err != nil {
 		return nil, cniError(protocol.CodeDecodingFailure, "The network configuration is not valid JSON of the expected shape: %v.", err)
 	}
-	if v := c.config.CNIVersion; v != "" && !slices.Contains(version.All.SupportedVersions(), v) {
-		return nil, cniError(protocol.CodeInvalidConfig, "cniVersion %q is not supported; use one of %v.", v, version.All.SupportedVersions())
+	if bad := checkVersion(r.Command, c.config.CNIVersion); bad != nil {
+		return nil, bad
 	}
-	if err := utils.ValidateNetworkName(c.config.Name); c.config.Name != "" && err != nil {
+	if c.config.Name == "" {
+		return nil, cniError(protocol.CodeInvalidConfig, "The network configuration has no name; CNI demands one.")
+	}
+	if err := utils.ValidateNetworkName(c.config.Name); err != nil {
 		return nil, cniError(protocol.CodeInvalidConfig, "The network's name %q is not usable: %s.", c.config.Name, err.Msg)
 	}
 	if r.Command == "GC" || r.Command == "STATUS" {

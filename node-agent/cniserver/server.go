@@ -2,10 +2,8 @@ package cniserver
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -203,9 +201,9 @@ func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return
 	}
-	var request protocol.Request
-	if err := json.NewDecoder(io.LimitReader(conn, maxRequest)).Decode(&request); err != nil {
-		s.respond(conn, protocol.Response{Error: cniError(protocol.CodeDecodingFailure, "The agent can't read the plugin's request: %v.", err)})
+	request, err := readRequest(conn)
+	if err != nil {
+		s.respond(conn, request, protocol.Response{Error: cniError(protocol.CodeDecodingFailure, "The agent can't read the plugin's request: %v.", err)})
 		return
 	}
 	patience := defaultPatience
@@ -222,14 +220,19 @@ func (s *Server) answer(ctx context.Context, conn *net.UnixConn) {
 		s.log.Info("A CNI call failed", "verb", request.Command, "container", request.ContainerID, "args", request.Args, "code", code, "reason", response.Error.Message)
 	}
 	s.observe(request.Command, code, time.Since(started))
-	s.respond(conn, response)
+	s.respond(conn, request, response)
 }
 
-func (s *Server) respond(conn *net.UnixConn, r protocol.Response) {
+func (s *Server) respond(conn *net.UnixConn, request protocol.Request, r protocol.Response) {
 	if err := conn.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return
 	}
-	if err := json.NewEncoder(conn).Encode(r); err != nil {
+	text, err := answerText(request.Config, r)
+	if err != nil {
+		s.log.Error(err, "Can't answer a CNI call")
+		return
+	}
+	if _, err := conn.Write(text); err != nil {
 		s.log.V(1).Info("The plugin did not wait for its answer", "reason", err.Error())
 	}
 }

@@ -9,7 +9,7 @@ NODES ?= 3
 # Tests of several packages start a control plane each; more than two at once only wait for each other.
 TEST_PARALLEL ?= 2
 
-BINARIES := causeway causeway-agent causeway-speaker causeway-controller lab lab-node
+BINARIES := causeway kubectl-causeway causeway-agent causeway-speaker causeway-controller lab lab-node
 CONTROL_PLANE := bin/etcd bin/kube-apiserver bin/kubectl
 PACKAGES := iproute2 iputils-ping nftables tcpdump iperf3 jq kmod util-linux containernetworking-plugins bird2 frr \
 	qemu-system-x86 busybox-static
@@ -39,6 +39,7 @@ build: $(CONTROL_PLANE) ## Build everything into bin/ (the control plane takes m
 	@mkdir -p bin
 	@echo "building our binaries"
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/causeway ./cni-plugin
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/kubectl-causeway ./kubectl-causeway
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./node-agent/cmd/causeway-agent \
 		./node-agent/cmd/causeway-speaker ./controllers/cmd/causeway-controller ./test/lab/cmd/lab ./test/lab/cmd/lab-node
 

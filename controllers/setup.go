@@ -27,7 +27,7 @@ import (
 )
 
 // LeaderLease is the name of the Lease that controllers elect their leader by.
-const LeaderLease = "causeway-controller"
+const LeaderLease = v1alpha1.ControllerLease
 
 // Options are the controller's settings.
 type Options struct {

@@ -22,6 +22,12 @@ const (
 	BGPNamespace = "causeway-bgp"
 	// AgentLeasePrefix, followed by the node's name, names the Lease by which a node's agent shows that it is alive.
 	AgentLeasePrefix = "causeway-agent-"
+	// ControllerLease names the Lease that controllers elect their leader by.
+	ControllerLease = "causeway-controller"
+	// AgentAccount names the ServiceAccount of the agents' pods.
+	AgentAccount = "causeway-agent"
+	// ControllerAccount names the ServiceAccount of the controllers' pods.
+	ControllerAccount = "causeway-controller"
 )
 
 // Condition types. Ready comes first on every object that has conditions.

@@ -1,0 +1,61 @@
+package addresses
+
+import (
+	"net/netip"
+
+	"github.com/causeway-net/causeway/kubectl-causeway/objects"
+)
+
+// Answer is what is known of one address.
+type Answer struct {
+	Address netip.Addr `json:"address"`
+	Pool    string     `json:"pool,omitempty"`
+	Block   string     `json:"block,omitempty"`
+	// Node is the owner of the block, or the node that has the address itself.
+	Node string `json:"node,omitempty"`
+	// Use says in a sentence what the address is for.
+	Use     string   `json:"use"`
+	Holders []Holder `json:"holders,omitempty"`
+}
+
+// Find says whose an address is.
+func Find(c *objects.Cluster, a netip.Addr) Answer {
+	out := Answer{Address: a}
+	for i := range c.Pools.Items {
+		if p, err := c.Pools.Items[i].Spec.Prefix(); err == nil && p.Contains(a) {
+			out.Pool = c.Pools.Items[i].Name
+		}
+	}
+	for _, h := range holders(c) {
+		if h.Address == a {
+			out.Holders = append(out.Holders, h)
+		}
+	}
+	for i := range c.Networks.Items {
+		for _, own := range c.Networks.Items[i].Status.Addresses {
+			if own.Address == a.String() {
+				out.Node, out.Use = c.Networks.Items[i].Name, "The address is the node's own."
+			}
+		}
+	}
+	block := newIndex(c).find(a)
+	if block != nil {
+		out.Block, out.Node = block.CIDR, block.Node
+	}
+	switch {
+	case out.Use != "":
+	case len(out.Holders) == 1:
+		out.Use = "Pod " + out.Holders[0].Pod + " on node " + out.Holders[0].Node + " has the address."
+	case len(out.Holders) > 1:
+		out.Use = "More than one pod has the address: see kubectl causeway ipam check."
+	case block != nil && block.Capacity > 1 && a == block.prefix.Addr():
+		out.Use = "The address is kept for the tunnels of node " + block.Node + "."
+	case block != nil:
+		out.Use = "No pod has the address; node " + block.Node + " may give it to one."
+	case out.Pool != "":
+		out.Use = "No node has a block with the address yet."
+	default:
+		out.Use = "The address is in no pool."
+	}
+	return out
+}

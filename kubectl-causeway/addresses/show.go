@@ -1,0 +1,138 @@
+// Package addresses says whose the cluster's addresses are, and where the objects disagree about it. It takes objects and
+// returns values; it does no I/O.
+package addresses
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/kubectl-causeway/objects"
+)
+
+// ShowKinds are what Show wants to see.
+var ShowKinds = []objects.Kind{objects.IPPools, objects.IPBlocks, objects.WorkloadEndpoints}
+
+// Pool is a pool with its blocks.
+type Pool struct {
+	Name     string  `json:"name"`
+	CIDR     string  `json:"cidr"`
+	Used     int64   `json:"used"`
+	Capacity int64   `json:"capacity"`
+	Blocks   []Block `json:"blocks"`
+	// MostBlocks is how many blocks the pool can be cut into.
+	MostBlocks int64 `json:"mostBlocks"`
+}
+
+// Block is a block with its owner and those who have addresses in it.
+type Block struct {
+	CIDR     string   `json:"cidr"`
+	Node     string   `json:"node"`
+	Used     int64    `json:"used"`
+	Capacity int64    `json:"capacity"`
+	Holders  []Holder `json:"holders,omitempty"`
+	// Leaving says that the block is being deleted.
+	Leaving bool `json:"leaving,omitempty"`
+
+	prefix netip.Prefix
+}
+
+// Holder is who has an address.
+type Holder struct {
+	Address netip.Addr `json:"address"`
+	// Pod is "namespace/name", Record the name of the WorkloadEndpoint.
+	Pod    string `json:"pod"`
+	Record string `json:"record"`
+	Node   string `json:"node"`
+}
+
+// Show returns all pools, with blocks and holders, sorted by name and by address.
+func Show(c *objects.Cluster) []Pool {
+	var out []Pool
+	at := map[string]int{}
+	for i := range c.Pools.Items {
+		p := &c.Pools.Items[i]
+		out = append(out, Pool{Name: p.Name, CIDR: p.Spec.CIDR, Capacity: p.Spec.Capacity(), MostBlocks: p.Spec.Blocks(), Blocks: []Block{}})
+	}
+	slices.SortFunc(out, func(a, b Pool) int { return cmp.Compare(a.Name, b.Name) })
+	for i := range out {
+		at[out[i].Name] = i
+	}
+	blocks := newIndex(c)
+	for _, h := range holders(c) {
+		if b := blocks.find(h.Address); b != nil {
+			b.Holders = append(b.Holders, h)
+			b.Used++
+		}
+	}
+	for _, b := range blocks.all {
+		i, ok := at[b.pool]
+		if !ok {
+			continue
+		}
+		out[i].Blocks = append(out[i].Blocks, b.Block)
+		out[i].Used += b.Used
+	}
+	return out
+}
+
+// holders are all addresses of all records, sorted.
+func holders(c *objects.Cluster) []Holder {
+	var out []Holder
+	for i := range c.Endpoints.Items {
+		e := &c.Endpoints.Items[i]
+		for _, text := range e.Spec.Addresses {
+			if p, err := netip.ParsePrefix(text); err == nil {
+				out = append(out, Holder{Address: p.Addr(), Pod: e.Namespace + "/" + e.Spec.Pod, Record: e.Name, Node: e.Spec.Node})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Holder) int {
+		return cmp.Or(a.Address.Compare(b.Address), cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Record, b.Record))
+	})
+	return out
+}
+
+// indexed is a block with the name of its pool.
+type indexed struct {
+	Block
+	pool string
+}
+
+// index finds the block of an address. Blocks lie apart from each other, as a rule; where they overlap, the narrower one is found.
+type index struct {
+	all  []*indexed // sorted by address, then by length
+	bits []int      // the lengths that there are, longest first
+	by   map[netip.Prefix]*indexed
+}
+
+func newIndex(c *objects.Cluster) *index {
+	x := &index{by: map[netip.Prefix]*indexed{}}
+	for i := range c.Blocks.Items {
+		b := &c.Blocks.Items[i]
+		p, err := netip.ParsePrefix(b.Spec.CIDR)
+		if err != nil {
+			continue
+		}
+		block := &indexed{pool: b.Spec.Pool, Block: Block{
+			CIDR: b.Spec.CIDR, Node: b.Spec.Node, Capacity: v1alpha1.UsableAddresses(p), Leaving: !b.DeletionTimestamp.IsZero(), prefix: p,
+		}}
+		x.all, x.by[p] = append(x.all, block), block
+		if !slices.Contains(x.bits, p.Bits()) {
+			x.bits = append(x.bits, p.Bits())
+		}
+	}
+	slices.SortFunc(x.bits, func(a, b int) int { return b - a })
+	slices.SortFunc(x.all, func(a, b *indexed) int { return a.prefix.Compare(b.prefix) })
+	return x
+}
+
+func (x *index) find(a netip.Addr) *indexed {
+	for _, bits := range x.bits {
+		if p, err := a.Prefix(bits); err == nil && x.by[p] != nil {
+			return x.by[p]
+		}
+	}
+	return nil
+}

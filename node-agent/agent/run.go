@@ -9,6 +9,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/bgp"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
+	"github.com/causeway-net/causeway/node-agent/debug"
 	"github.com/causeway-net/causeway/node-agent/records"
 )
 
@@ -72,6 +73,11 @@ func (a *Agent) serve(ctx context.Context, work starter) error {
 	}
 	work("serve the CNI plugin", func(ctx context.Context) error { return a.server.Serve(ctx, listener) })
 	work("delete the links of pods that are gone", endless(a.server.Run))
+	windows, err := cniserver.Listen(debug.SocketBeside(a.options.Socket))
+	if err != nil {
+		return err
+	}
+	work("serve the debug socket", func(ctx context.Context) error { return debug.Serve(ctx, windows, a.windows()) })
 	if err := a.serveOutside(work); err != nil {
 		return err
 	}

@@ -2,9 +2,11 @@ package bgp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -330,6 +332,28 @@ func TestDrainedFromTheStart(t *testing.T) {
 	run(t, f, func(*Loop) {
 		if len(f.plans) != 1 || len(f.plans[0].Announcements) != 0 || len(f.plans[0].Sessions) != 1 {
 			t.Errorf("plans: %+v", f.plans)
+		}
+	})
+}
+
+func TestTheWindowHidesPasswords(t *testing.T) {
+	f := &fakes{input: meshInput()}
+	f.input.Configuration.Spec.NodeToNodeMesh.Password = &v1alpha1.BGPPassword{}
+	f.input.Configuration.Spec.NodeToNodeMesh.Password.SecretKeyRef.Name = "mesh"
+	f.input.Configuration.Spec.NodeToNodeMesh.Password.SecretKeyRef.Key = "password"
+	f.input.Passwords = bgpplan.Passwords{"mesh": {"password": "open sesame"}}
+	run(t, f, func(l *Loop) {
+		w := l.Window()
+		if len(w.Plan.Sessions) != 1 || w.Plan.Sessions[0].Password != "open sesame" {
+			t.Fatalf("the plan has no password: %+v", w.Plan)
+		}
+		raw, err := json.Marshal(w)
+		text := w.String()
+		if err != nil || strings.Contains(string(raw)+text, "sesame") {
+			t.Errorf("%v, shown %s\n%s", err, raw, text)
+		}
+		if !strings.Contains(text, "session 10.0.0.2 AS 64512 (NodeToNodeMesh): Idle") || !strings.Contains(text, "announce 10.211.0.0/26 (Block)") {
+			t.Errorf("the window shows\n%s", text)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
@@ -33,6 +34,8 @@ type Loop struct {
 	at           [2]netip.Addr // the node's addresses at the last pass
 	capabilities plan.Capabilities
 	probed       time.Time
+
+	window atomic.Pointer[Window]
 }
 
 // New returns a loop that does nothing until Pass or Run.

@@ -196,9 +196,13 @@ func TestAChangeOfTheAPIReachesTheKernel(t *testing.T) {
 func TestARefusalIsReportedAndTriedAgain(t *testing.T) {
 	f := node()
 	f.refused = errors.New("file exists")
-	run(t, f, func(*Loop) {
+	run(t, f, func(l *Loop) {
 		if len(f.states) == 0 || f.states[0].Failure == nil {
 			t.Fatalf("states %+v", f.states)
+		}
+		w, shown := l.Window()
+		if text := w.String(); !shown || !strings.Contains(text, "10.0.1.0/26 via 192.168.0.2") || !strings.Contains(text, "the kernel refuses: add route: file exists") {
+			t.Errorf("the window shows\n%s", text)
 		}
 		settled(5 * failureRetry)
 		errors := 0

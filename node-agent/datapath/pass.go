@@ -46,6 +46,7 @@ func (l *Loop) pass(ctx context.Context, everything bool) error {
 	l.single = nil
 	l.setMTUs(in, plan)
 	report := l.o.Kernel.Apply(ctx, plan)
+	l.show(plan, report)
 	l.o.Reporter.Applied(time.Since(started), report)
 	l.shrink(plan, in.Endpoints)
 	if len(report.Failures) > 0 {

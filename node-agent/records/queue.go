@@ -151,6 +151,27 @@ func (q *Queue) Pending(hostInterface string) bool {
 	return q.tasks[hostInterface] != nil
 }
 
+// Explain says what is still to be done about an endpoint's record, "" for nothing.
+func (q *Queue) Explain(hostInterface string) string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t := q.tasks[hostInterface]
+	if t == nil {
+		return ""
+	}
+	what := "its WorkloadEndpoint is to be written"
+	if !t.wanted {
+		what = "its WorkloadEndpoint is to be removed"
+	}
+	switch {
+	case t.refusal != nil:
+		return fmt.Sprintf("%s, and the API server refuses that: %v", what, t.refusal)
+	case q.away > 0:
+		return what + " when the API server answers again"
+	}
+	return what
+}
+
 // Await waits until nothing is pending for an endpoint. It returns why the API server refuses it.
 func (q *Queue) Await(ctx context.Context, hostInterface string) error {
 	for {

@@ -17,6 +17,38 @@ type BlockState struct {
 	Released bool
 	// Capacity is how many addresses pods can have, InUse how many they have.
 	Capacity, InUse int
+	// Kept is the address that is kept for the node's tunnels. It is invalid where no address is kept.
+	Kept netip.Addr
+	// Free are the addresses that no pod has, as ranges.
+	Free []Range
+}
+
+// Range is a range of addresses, both ends included.
+type Range struct {
+	First, Last netip.Addr
+}
+
+// Description is the whole book at one moment.
+type Description struct {
+	Blocks []BlockState
+	// Endpoints are sorted by their first address.
+	Endpoints []Endpoint
+	// Waiting is how many pods wait for an address, by pool.
+	Waiting map[string]int
+}
+
+// Describe returns the whole book.
+func (b *Book) Describe() Description {
+	d := Description{Blocks: b.Blocks(), Endpoints: b.Endpoints(), Waiting: map[string]int{}}
+	b.mu.Lock()
+	for pool, n := range b.waiting {
+		d.Waiting[pool] = n
+	}
+	b.mu.Unlock()
+	slices.SortStableFunc(d.Endpoints, func(x, y Endpoint) int {
+		return slices.CompareFunc(x.Addresses, y.Addresses, netip.Addr.Compare)
+	})
+	return d
 }
 
 // Blocks returns the node's blocks, sorted.
@@ -25,11 +57,31 @@ func (b *Book) Blocks() []BlockState {
 	defer b.mu.Unlock()
 	out := make([]BlockState, 0, len(b.blocks))
 	for _, known := range b.blocks {
-		out = append(out, BlockState{
+		s := BlockState{
 			CIDR: known.cidr, Pool: known.pool, Present: known.present, Usable: known.usable, Released: known.released,
-			Capacity: known.capacity(), InUse: known.inUse,
-		})
+			Capacity: known.capacity(), InUse: known.inUse, Free: known.freeRanges(),
+		}
+		if known.size > 1 {
+			s.Kept = known.cidr.Addr()
+		}
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(x, y BlockState) int { return x.CIDR.Compare(y.CIDR) })
+	return out
+}
+
+func (b *block) freeRanges() []Range {
+	var out []Range
+	first := -1 // of the range that is open
+	for i := range b.size + 1 {
+		free := i < b.size && b.used[i/64]&(1<<(i%64)) == 0
+		switch {
+		case free && first < 0:
+			first = i
+		case !free && first >= 0:
+			out = append(out, Range{addrAt(b.cidr.Addr(), first), addrAt(b.cidr.Addr(), i-1)})
+			first = -1
+		}
+	}
 	return out
 }

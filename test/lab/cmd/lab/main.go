@@ -78,6 +78,10 @@ func command() *cobra.Command {
 			func(args []string) place { return place{pod: args[0], argv: args[1:]} }),
 		inLab("shell [COMMAND]", "Run a shell or a command in the lab's own namespaces: the router and the API server", cobra.ArbitraryArgs,
 			func(args []string) place { return place{argv: args} }),
+		inLab("plan NAME [--json]", "Print what a node's agent wants of its kernel and of BGP, and what was refused", cobra.MinimumNArgs(1),
+			func(args []string) place { return window(args[0], "plan", args[1:]) }),
+		inLab("book NAME [--json]", "Print every address of a node's blocks, and who has it", cobra.MinimumNArgs(1),
+			func(args []string) place { return window(args[0], "book", args[1:]) }),
 		inLab("logs NAME", "Print the log of a node's agent, or of `controller`, `kube-apiserver`, `etcd`", cobra.ExactArgs(1),
 			func(args []string) place { return place{argv: logCommand(args[0])} }),
 	)

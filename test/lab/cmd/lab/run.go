@@ -23,6 +23,11 @@ func logCommand(name string) []string {
 { echo "There is no log of $1." >&2; exit 1; }`, "sh", name}
 }
 
+// window prints a window into the agent of a node.
+func window(node, name string, flags []string) place {
+	return place{node: node, argv: append([]string{"causeway-agent", "debug", name}, flags...)}
+}
+
 // run runs a command in the lab as if it ran here: with this terminal, these streams, and its exit code as ours.
 func run(ctx context.Context, p place) error {
 	s, err := findState()

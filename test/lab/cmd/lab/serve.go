@@ -63,6 +63,8 @@ const usage = `
   bin/lab node node1                  a shell on a node; with a command: that command
   bin/lab pod default/pod-1-1         a shell in a pod's network namespace
   bin/lab node node1 tcpdump -ni eth0
+  bin/lab book node1                  every address of a node's blocks, and who has it
+  bin/lab plan node1                  what a node's agent wants of its kernel, and why not
   bin/lab logs node1                  the log of a node's agent
   bin/lab down                        stop it (or: make lab-down)
 `

@@ -76,7 +76,7 @@ func New(o Options) *cobra.Command {
 	root.SetOut(o.Streams.Out)
 	root.SetErr(o.Streams.ErrOut)
 	a.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(a.status(), a.ipam(), a.bgp(), a.version())
+	root.AddCommand(a.status(), a.ipam(), a.bgp(), a.convert(), a.version())
 	return root
 }
 

@@ -50,7 +50,7 @@ func command() *cobra.Command {
 			return mgr.Start(cmd.Context())
 		},
 	}
-	cmd.AddCommand(healthCommand())
+	cmd.AddCommand(healthCommand(), firstPoolsCommand(), uninstallCommand())
 	f := cmd.Flags()
 	f.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig file to reach the API server with (default: the pod's service account)")
 	f.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, "address of the metrics endpoint, 0 for none")

@@ -11,6 +11,11 @@ TEST_PARALLEL ?= 2
 
 BINARIES := causeway kubectl-causeway causeway-agent causeway-speaker causeway-controller lab lab-node
 CONTROL_PLANE := bin/etcd bin/kube-apiserver bin/kubectl
+# VERSION is what --version says and the image is tagged with.
+VERSION ?= $(shell sed -n 's/^appVersion: //p' charts/causeway/Chart.yaml)
+COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+OUR_FLAGS := -s -w -X github.com/causeway-net/causeway/internal/version.tag=$(VERSION) \
+	-X github.com/causeway-net/causeway/internal/version.commit=$(COMMIT)
 PACKAGES := iproute2 iputils-ping nftables tcpdump iperf3 jq kmod util-linux containernetworking-plugins bird2 frr \
 	qemu-system-x86 busybox-static
 
@@ -35,12 +40,12 @@ bench: deps build ## Measure ADD and DEL side by side with ptp + host-local
 	go run ./test/bench $(ARGS)
 
 .PHONY: build
-build: $(CONTROL_PLANE) ## Build everything into bin/ (the control plane takes minutes the first time)
+build: $(CONTROL_PLANE) bin/helm ## Build everything into bin/ (the control plane takes minutes the first time)
 	@mkdir -p bin
 	@echo "building our binaries"
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/causeway ./cni-plugin
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/kubectl-causeway ./kubectl-causeway
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./node-agent/cmd/causeway-agent \
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(OUR_FLAGS)" -o bin/causeway ./cni-plugin
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(OUR_FLAGS)" -o bin/kubectl-causeway ./kubectl-causeway
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(OUR_FLAGS)" -o bin/ ./node-agent/cmd/causeway-agent \
 		./node-agent/cmd/causeway-speaker ./controllers/cmd/causeway-controller ./test/lab/cmd/lab ./test/lab/cmd/lab-node
 
 VERSION_FLAGS := -X k8s.io/component-base/version.gitVersion=$(KUBERNETES_VERSION) \
@@ -54,6 +59,11 @@ bin/etcd: test/controlplane/go.mod
 bin/kube-apiserver bin/kubectl: bin/%: test/controlplane/go.mod
 	@echo "building $* (once; then it is kept in bin/; kube-apiserver takes about 3 minutes on 2 cores)"
 	cd test/controlplane && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $(VERSION_FLAGS)" -o ../../$@ k8s.io/kubernetes/cmd/$*
+	@touch $@
+
+bin/helm: test/helm/go.mod
+	@echo "building helm (once; then it is kept in bin/)"
+	cd test/helm && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../$@ helm.sh/helm/v4/cmd/helm
 	@touch $@
 
 .PHONY: deps
@@ -76,11 +86,20 @@ generate: ## Generate deepcopy functions, CRDs and the controller's roles
 	go tool controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	go tool controller-gen rbac:roleName=causeway-controller paths=./controllers/... output:rbac:dir=config/rbac/controller
 
+.PHONY: manifests
+manifests: bin/helm ## Write the manifests of config/ that the chart renders with its default values
+	@render() { bin/helm template causeway charts/causeway --show-only $$2 2>/dev/null >$$1; }; \
+	render config/agent/daemonset.yaml templates/agent/daemonset.yaml; \
+	render config/manager/deployment.yaml templates/controller/deployment.yaml; \
+	render config/default/namespace.yaml templates/cluster/namespaces.yaml; \
+	render config/default/priority.yaml templates/cluster/priority.yaml; \
+	render config/uninstall/uninstall.yaml templates/hooks/setup.yaml
+
 .PHONY: lint
 lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Check style and common mistakes, formatting, and that generated files and go.mod are current
 	@bad="$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go'))"; \
 	if [ -n "$$bad" ]; then echo "Format these files with gofmt -w: $$bad" >&2; exit 1; fi
-	@for module in . test/controlplane; do \
+	@for module in . test/controlplane test/helm; do \
 	  (cd $$module && go mod tidy -diff) || { echo "$$module/go.mod or go.sum is not tidy; run go mod tidy in $$module and commit it." >&2; exit 1; }; \
 	done
 	$< run ./...

@@ -34,7 +34,7 @@ const (
 type Options struct {
 	// Dir is an empty folder for data, credentials and logs, best on tmpfs.
 	Dir string
-	// Bin holds etcd and kube-apiserver, Config the manifests.
+	// Bin holds etcd and kube-apiserver, Config the manifests; without Config the cluster is one without Causeway.
 	Bin, Config string
 	// Address is where nodes reach the API server. This machine has it.
 	Address netip.Addr

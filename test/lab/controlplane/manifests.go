@@ -20,6 +20,9 @@ import (
 
 // prepare applies what a cluster has before Causeway's processes start.
 func (c *ControlPlane) prepare(ctx context.Context) error {
+	if c.o.Config == "" {
+		return nil
+	}
 	for _, pattern := range []string{"crd/bases/*.yaml", "default/namespace.yaml", "rbac/*/*.yaml", "admission/*.yaml"} {
 		files, err := filepath.Glob(filepath.Join(c.o.Config, pattern))
 		if err != nil || len(files) == 0 {

@@ -43,6 +43,8 @@ type Options struct {
 	HealthAddress string
 	// CNIConfFolder and CNIPluginFolder are the container runtime's. Without them, somebody else installs the CNI configuration.
 	CNIConfFolder, CNIPluginFolder string
+	// SpeakerInContainer says that the BGP speaker has a container of its own, so that the agent must not start it.
+	SpeakerInContainer bool
 	// Choice says which of the node's addresses to take.
 	Choice underlay.Choice
 	// MTU is what the network between nodes carries; 0 for the MTU of the node's interface.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"log/slog"
 	"os"
 
@@ -22,11 +23,20 @@ func (a *Agent) newBGP(socket string) *bgp.Loop {
 	}
 	return bgp.New(bgp.Options{
 		Node: a.options.Node, Objects: a.bgpReads, Book: a.book, Pods: bgp.APIPods{Client: a.api.Client},
-		Speaker: speaker.NewClient(socket), KeepProcess: supervisor.Run, SpeakerRan: err == nil,
+		Speaker: speaker.NewClient(socket), KeepProcess: keepSpeaker(a.options.SpeakerInContainer, supervisor.Run), SpeakerRan: err == nil,
 		AwaitObjects: a.awaitLive, PeerRoutes: peerRoutes,
 		Reporter: bgpReporter{a}, LearnedChanged: func() { a.datapath.WakeLearned() }, PlanChanged: func() { a.datapath.Wake() },
 		Links: bgp.Links, Log: a.log,
 	})
+}
+
+// keepSpeaker returns what keeps the speaker's process: one owner, since two would start it against each other. Where the
+// speaker has a container, the kubelet starts it again, and the agent only talks to it.
+func keepSpeaker(inContainer bool, supervise func(context.Context)) func(context.Context) {
+	if !inContainer {
+		return supervise
+	}
+	return func(ctx context.Context) { <-ctx.Done() }
 }
 
 // bgpReporter puts the state of the sessions into metrics and reports.

@@ -80,6 +80,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&o.CNIPluginFolder, "cni-bin-dir", defaultPluginFolder, "container runtime's folder of CNI plugins, where the agent looks for portmap")
 	f.StringSliceVar(&interfaces, "node-address-interfaces", nil, "take this node's addresses from the first interface that fits (names or patterns such as eth*)")
 	f.StringSliceVar(&cidrs, "node-address-cidrs", nil, "take this node's addresses from the first of these CIDRs that has one")
+	f.BoolVar(&o.SpeakerInContainer, "speaker-in-container", false, "the BGP speaker has a container of its own; without this the agent starts it when the first session needs it")
 	f.IntVar(&o.MTU, "mtu", 0, "what the network between nodes carries, in bytes; 0 for the MTU of the node's interface")
 	f.IntVar(&o.VXLANVNI, "vxlan-vni", names.DefaultVXLANVNI, "VXLAN network identifier, the same on all nodes")
 	f.IntVar(&o.VXLANPort, "vxlan-port", names.DefaultVXLANPort, "UDP port of VXLAN, the same on all nodes")

@@ -303,3 +303,20 @@ func TestLinksAreMendedOrLetGo(t *testing.T) {
 		w.check("after a minute", "a")
 	})
 }
+
+// A pod whose namespace is still there but whose link can't be made again keeps its address until the pod is deleted.
+func TestAPodThatCannotBeMendedIsLetGoOnceDeleted(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.must("ADD", "a")
+		after(time.Second)
+		w.set(func() { clear(w.links); w.stuck = true })
+		w.agent.keeper.LinksChanged()
+		after(10 * time.Minute)
+		if got := w.agent.book.Endpoints(); len(got) != 1 || got[0].State != addressbook.Ready {
+			t.Fatalf("while the pod is there the book has %+v", got)
+		}
+		w.set(func() { w.deleted = map[string]bool{"pod-a": true} })
+		after(2 * time.Minute)
+		w.check("after the pod was deleted")
+	})
+}

@@ -48,9 +48,11 @@ type world struct {
 	records map[string]*v1alpha1.WorkloadEndpoint // by namespace/name
 	links   map[string]*veth.Found
 	serial  int
-	away    bool          // the API server does not answer
-	refuse  error         // it refuses to create records
-	latency time.Duration // before a create is done; the client's time may be over then
+	deleted map[string]bool // pods that are deleted
+	stuck   bool            // no link can be made
+	away    bool            // the API server does not answer
+	refuse  error           // it refuses to create records
+	latency time.Duration   // before a create is done; the client's time may be over then
 	writes  int
 	landed  map[string]bool // pods that have ever had a record
 	wrong   []string        // what must never be
@@ -68,7 +70,6 @@ type agent struct {
 	queue   *records.Queue
 	keeper  *records.Keeper
 	refused []records.Refusal
-	claim   []addressbook.Share // what it told the controller last
 	stop    context.CancelFunc
 	ended   sync.WaitGroup
 }
@@ -126,7 +127,7 @@ func (w *world) start(saved []addressbook.Endpoint) {
 			return records.Past{Held: []addressbook.Block{blockOfTests}}, w.answer()
 		},
 		PoolsOf: func(e addressbook.Endpoint) []string { return slices.Repeat([]string{"p"}, len(e.Addresses)) },
-		PodGone: func(context.Context, addressbook.Endpoint) (bool, error) { return false, w.answer() },
+		PodGone: func(_ context.Context, e addressbook.Endpoint) (bool, error) { return w.deleted[e.Pod], w.answer() },
 		Report:  func(r *v1alpha1.WorkloadEndpoint, err error) { w.note("%s is not believed: %v", r.Name, err) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -394,7 +395,10 @@ func (a *agent) List(context.Context) ([]v1alpha1.WorkloadEndpoint, error) {
 // Wire implements cniserver.Wiring.
 func (a *agent) Wire(s veth.Spec) error {
 	a.live()
-	if veth.NamespaceGone(s.NetworkNamespace) {
+	a.w.mu.Lock()
+	stuck := a.w.stuck
+	a.w.mu.Unlock()
+	if stuck || veth.NamespaceGone(s.NetworkNamespace) {
 		return veth.ErrNoNamespace
 	}
 	a.w.set(func() {

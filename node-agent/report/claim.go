@@ -183,16 +183,3 @@ func texts(prefixes []netip.Prefix) []string {
 	}
 	return out
 }
-
-// Released returns the blocks that a claim of an earlier run gave back: the node never uses them again.
-func Released(claim *v1alpha1.BlockClaim) []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range claim.Spec.Pools {
-		for _, text := range p.Released {
-			if cidr, err := netip.ParsePrefix(text); err == nil {
-				out = append(out, cidr)
-			}
-		}
-	}
-	return out
-}

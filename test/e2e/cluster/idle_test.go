@@ -1,0 +1,100 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/lab"
+)
+
+var (
+	requestLine  = regexp.MustCompile(`(?m)^apiserver_request_total\{(.*)\} (\S+)$`)
+	requestLabel = regexp.MustCompile(`(\w+)="([^"]*)"`)
+)
+
+// requestsOfAgents counts what the API server has answered of the kinds that agents use, leases apart. What an agent writes
+// of leases can't be told from what the control plane does.
+func requestsOfAgents(ctx context.Context, l *lab.Lab) (requests map[string]int, leases int, err error) {
+	text, err := l.Kubectl(ctx, "get", "--raw", "/metrics")
+	if err != nil {
+		return nil, 0, err
+	}
+	requests = map[string]int{}
+	for _, line := range requestLine.FindAllStringSubmatch(text, -1) {
+		of := map[string]string{}
+		for _, kv := range requestLabel.FindAllStringSubmatch(line[1], -1) {
+			of[kv[1]] = kv[2]
+		}
+		n, err := strconv.ParseFloat(line[2], 64)
+		if err != nil {
+			return nil, 0, fmt.Errorf("%s: %w", line[0], err)
+		}
+		ours := of["group"] == v1alpha1.GroupVersion.Group || of["group"] == "" && (of["resource"] == "nodes" || of["resource"] == "events" || of["resource"] == "pods")
+		switch {
+		case of["resource"] == "leases" && of["verb"] == "PUT":
+			leases += int(n)
+		case of["verb"] != "WATCH" && ours: // a watch ends now and then by the API server's will
+			requests[of["verb"]+" "+of["resource"]+"/"+of["subresource"]] += int(n)
+		}
+	}
+	return requests, leases, nil
+}
+
+func TestAnIdleAgentAsksTheAPIServerForNothing(t *testing.T) {
+	const idle = time.Minute // it is what is measured
+	l := lab.Start(t, lab.Options{NoController: true})
+	ctx := t.Context()
+	if err := l.StartController("controller"); err != nil {
+		t.Fatal(err)
+	}
+	l.Create(t, pool("pool", "10.211.0.0/16", nil))
+	pods := l.PodsOnAll(t, "pod")
+	l.AwaitMatrix(t, pods)
+	for _, p := range pods {
+		mustRecord(t, l, p)
+	}
+	var before map[string]int
+	var leases int
+	last := time.Now()
+	l.Eventually(t, 2*time.Minute, "all that pods and pools set off is written", func() error {
+		now, n, err := requestsOfAgents(ctx, l)
+		if err != nil {
+			return err
+		}
+		if fmt.Sprint(now) != fmt.Sprint(before) {
+			before, last = now, time.Now()
+		}
+		if leases = n; time.Since(last) < 15*time.Second { // lazy writes wait up to ten
+			return fmt.Errorf("the last request was %s ago", time.Since(last))
+		}
+		return nil
+	})
+	if err := l.StopController("controller", syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(idle)
+	after, more, err := requestsOfAgents(ctx, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked []string
+	for what, n := range after {
+		if n > before[what] {
+			asked = append(asked, fmt.Sprintf("%s: %d", what, n-before[what]))
+		}
+	}
+	if len(asked) > 0 {
+		t.Errorf("three idle agents asked in %s: %s", idle, strings.Join(asked, ", "))
+	}
+	// Three agents and the API server itself renew a lease every ten seconds.
+	if n, most := more-leases, 4*int(idle/(10*time.Second))+4; n > most {
+		t.Errorf("%d leases were renewed in %s, at most %d should be", n, idle, most)
+	}
+}

@@ -36,7 +36,7 @@ test: deps build kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, A
 	CAUSEWAY_LAB_KERNEL=$(KERNEL) go test -p $(TEST_PARALLEL) -timeout 30m $(ARGS) ./...
 
 .PHONY: bench
-bench: deps build ## Measure ADD and DEL side by side with ptp + host-local
+bench: deps build ## Measure beside the reference plugins and hand-made routes (ARGS="-only add,idle")
 	go run ./test/bench $(ARGS)
 
 .PHONY: build

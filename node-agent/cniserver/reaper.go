@@ -127,7 +127,7 @@ func (r *reaper) pass() bool {
 	failpoint.At("reap: begin")
 	gone, err := r.wiring.Reap(ready)
 	if err != nil {
-		r.log.Error(err, "Can't delete links; will try again")
+		r.log.Error(err, "Not all links were deleted", "tryAgain", len(ready)-len(gone))
 	}
 	failpoint.At("reap: links gone")
 	for _, key := range gone {

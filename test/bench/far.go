@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,7 +24,6 @@ const (
 	farPool       = "bench-far" // belongs to nodes that exist in the API only
 	farCIDR       = "10.102.0.0/16"
 	blocksOfANode = 4
-	idle          = 10 * time.Second
 )
 
 // far gives other nodes many blocks and measures the agent with them. The controller is stopped first: it would take
@@ -85,39 +83,6 @@ func (b *bench) far(ctx context.Context) error {
 	}
 	b.table = append(b.table, row{what: fmt.Sprintf("agent, resident: %d pods, %d blocks", b.pods, b.blocks),
 		ours: fmt.Sprintf("%.1f MB (%.1f before the blocks)", after, before), target: "< 60 MB"})
-	return b.idleAgent(ctx, agent)
-}
-
-// idleAgent measures the processor time of an agent that has nothing to do.
-func (b *bench) idleAgent(ctx context.Context, agent int) error {
-	pause := func(d time.Duration) error {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(d):
-			return nil
-		}
-	}
-	if err := pause(idle); err != nil { // what the blocks set off has to end
-		return err
-	}
-	before, err := processorTime(agent)
-	if err != nil {
-		return err
-	}
-	if err := pause(idle); err != nil {
-		return err
-	}
-	after, err := processorTime(agent)
-	if err != nil {
-		return err
-	}
-	resident, err := residentMB(agent)
-	if err != nil {
-		return err
-	}
-	b.table = append(b.table, row{what: "agent, idle for 10 s: processor time", target: "not measurable",
-		ours: fmt.Sprintf("%d ms (%.2f %%), resident %.1f MB", (after - before).Milliseconds(), 100*float64(after-before)/float64(idle), resident)})
 	return nil
 }
 
@@ -294,56 +259,4 @@ func each[T any](items []T, do func(T) error) error {
 	close(queue)
 	workers.Wait()
 	return errors.Join(errs...)
-}
-
-// findAgent returns the process id of the node's agent.
-func (b *bench) findAgent() (int, error) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return 0, fmt.Errorf("look for the agent: %w", err)
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		argv, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err == nil && strings.HasPrefix(string(argv), b.Bin("causeway-agent")+"\x00") {
-			return pid, nil
-		}
-	}
-	return 0, errors.New("look for the agent: there is no such process")
-}
-
-func residentMB(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, fmt.Errorf("read the agent's memory: %w", err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kB, err := strconv.Atoi(strings.Fields(value)[0])
-			return float64(kB) / 1024, err
-		}
-	}
-	return 0, errors.New("read the agent's memory: there is no VmRSS")
-}
-
-// processorTime is utime and stime of proc(5), in ticks of 10 ms.
-func processorTime(pid int) (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fmt.Errorf("read the agent's processor time: %w", err)
-	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("read the agent's processor time: %q", text)
-	}
-	user, err := strconv.Atoi(fields[11])
-	if err != nil {
-		return 0, err
-	}
-	system, err := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond, err
 }

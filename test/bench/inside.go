@@ -38,22 +38,34 @@ type task struct {
 	Count   int      `json:"count"`
 	Batch   int      `json:"batch"`
 	AtOnce  bool     `json:"atOnce"`
+	// Together says that each batch's calls of all verbs are made before the next batch's; else all calls of a verb come
+	// before those of the next.
+	Together bool `json:"together"`
+	// Pause is the time before each call.
+	Pause time.Duration `json:"pause"`
 	// KeepNetns leaves the network namespaces; Reuse takes those of an earlier task of this name.
 	KeepNetns bool   `json:"keepNetns"`
 	Reuse     bool   `json:"reuse"`
 	Path      string `json:"path"`
 }
 
-// times are the durations of one plugin's calls by verb, and of the whole batches where calls ran at once.
+// times are the durations of one plugin's calls by verb, those of whole batches, and how long after a batch's last DEL its
+// links were gone.
 type times struct {
 	Calls   map[string][]time.Duration `json:"calls"`
 	Batches map[string][]time.Duration `json:"batches"`
+	Gone    []time.Duration            `json:"gone"`
 }
 
 // inside runs a task on a node, as a container runtime would, and prints the times of each plugin.
 func inside(args []string) error {
-	if len(args) == 2 && args[0] == "routes" {
+	switch {
+	case len(args) == 2 && args[0] == "routes":
 		return watchRoutes(args[1])
+	case len(args) == 1 && args[0] == "echo":
+		return echo()
+	case len(args) == 3 && args[0] == "ask":
+		return askEcho(args[1], args[2])
 	}
 	var t task
 	if err := json.NewDecoder(os.Stdin).Decode(&t); err != nil {
@@ -79,12 +91,21 @@ func inside(args []string) error {
 			groups[i] = append(groups[i], group)
 		}
 	}
-	for _, verb := range t.Verbs {
+	rounds := [][]string{t.Verbs}
+	if !t.Together {
+		rounds = nil
+		for _, verb := range t.Verbs {
+			rounds = append(rounds, []string{verb})
+		}
+	}
+	for _, verbs := range rounds {
 		for b := range groups[0] {
 			for k := range t.Plugins {
 				i := (k + b) % len(t.Plugins) // nobody is always first
-				if err := batch(t, verb, i, groups[i][b], &out[i]); err != nil {
-					return err
+				for _, verb := range verbs {
+					if err := batch(t, verb, i, groups[i][b], &out[i]); err != nil {
+						return err
+					}
 				}
 			}
 		}
@@ -111,6 +132,7 @@ func batch(t task, verb string, i int, group []sandbox, out *times) error {
 	var calls sync.WaitGroup
 	begin := time.Now()
 	for j, s := range group {
+		time.Sleep(t.Pause)
 		calls.Go(func() { took[j], errs[j] = s.call(p, t.Path, verb) })
 		if !t.AtOnce {
 			calls.Wait()
@@ -122,11 +144,13 @@ func batch(t task, verb string, i int, group []sandbox, out *times) error {
 	if err := errors.Join(errs...); err != nil || verb != "DEL" || !p.Links {
 		return err
 	}
+	end := time.Now()
 	for _, s := range group {
 		if err := s.waitGone(); err != nil {
 			return err
 		}
 	}
+	out.Gone = append(out.Gone, time.Since(end))
 	return nil
 }
 

@@ -9,12 +9,43 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/retry"
 )
+
+// countRequests makes calls and counts the API requests that they cause.
+func (b *bench) countRequests(ctx context.Context) error {
+	t := task{Name: "count", Count: b.pairs, Batch: turn, Plugins: []plugin{b.ours(warmPool)}}
+	for _, verb := range []string{"ADD", "DEL"} {
+		before, err := requests(ctx, b.Config)
+		if err != nil {
+			return err
+		}
+		t.Verbs, t.Reuse, t.KeepNetns = []string{verb}, verb == "DEL", verb == "ADD"
+		if _, err := b.run(ctx, t); err != nil {
+			return err
+		}
+		written := map[string]string{"ADD": "POST workloadendpoints", "DEL": "DELETE workloadendpoints"}[verb]
+		diff := counts{}
+		if err := retry.Until(ctx, 30*time.Second, func() error { // records follow the calls
+			after, err := requests(ctx, b.Config)
+			if diff = after.since(before); err == nil && diff[written] < float64(b.pairs) {
+				err = fmt.Errorf("%v of %d records are written", diff[written], b.pairs)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+		b.add(row{what: "API writes of records, for each " + verb, ours: fmt.Sprintf("%.3g", diff[written]/float64(b.pairs)), target: "1, no read"})
+		b.notes = append(b.notes, fmt.Sprintf("All requests to our API group, for each %s: %s.", verb, diff.perCall(b.pairs)))
+	}
+	return nil
+}
 
 // counts are requests by verb and resource.
 type counts map[string]float64
@@ -54,8 +85,9 @@ func requests(ctx context.Context, config *rest.Config) (counts, error) {
 		if l["subresource"] != "" {
 			resource += "/" + l["subresource"]
 		}
-		if l["group"] != v1alpha1.GroupVersion.Group && resource != "events" {
-			continue // the control plane talks to itself, and to everybody's leases
+		ours := l["group"] == v1alpha1.GroupVersion.Group || resource == "events" || resource == "leases"
+		if !ours || l["verb"] == "WATCH" {
+			continue // the control plane talks to itself; a watch is counted when it ends
 		}
 		out[l["verb"]+" "+resource] += n
 	}

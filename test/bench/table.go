@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// row is one measured value beside its target.
+// row is one measured value beside what it is compared with, and its target.
 type row struct{ what, ours, reference, ratio, target string }
 
 type table []row
 
 func (t table) print(w io.Writer) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	lines := append(table{{"MEASURED", "CAUSEWAY", "PTP+HOST-LOCAL", "RATIO", "TARGET"}}, t...)
+	lines := append(table{{"MEASURED", "CAUSEWAY", "COMPARED WITH", "RATIO", "TARGET"}}, t...)
 	for _, r := range lines {
 		if _, err := fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\n", r.what, r.ours, r.reference, r.ratio, r.target); err != nil {
 			return err
@@ -24,21 +24,15 @@ func (t table) print(w io.Writer) error {
 	return out.Flush()
 }
 
-// compare returns rows for the middle and the slowest hundredth of two series.
-func compare(what string, ours, reference []time.Duration, target string) table {
-	var out table
-	for _, p := range []struct {
-		name  string
-		share float64
-	}{{"p50", 0.5}, {"p99", 0.99}} {
-		a, b := percentile(ours, p.share), percentile(reference, p.share)
-		r := row{what + ", " + p.name, milliseconds(a), milliseconds(b), fmt.Sprintf("%.2f", float64(a)/float64(b)), ""}
-		if p.name == "p50" {
-			r.target = target
-		}
-		out = append(out, r)
-	}
-	return out
+func (b *bench) add(r row) { b.table = append(b.table, r) }
+
+// compare adds a row for the middle of two series.
+func (b *bench) compare(what, with string, ours, reference []time.Duration) {
+	b.compareWith(what+", p50", with, percentile(ours, 0.5), percentile(reference, 0.5), targets[what+": "+with])
+}
+
+func (b *bench) compareWith(what, with string, ours, reference time.Duration, target string) {
+	b.add(row{what, milliseconds(ours), with + " " + milliseconds(reference), fmt.Sprintf("%.2f", float64(ours)/float64(reference)), target})
 }
 
 func percentile(series []time.Duration, share float64) time.Duration {

@@ -40,6 +40,7 @@ func (w *Wirer) MarkDeleted(hostInterface string) (bool, error) {
 
 // Reap deletes host ends together: the kernel waits once for a group, not once for each link. It returns those that are
 // not on the node any more. Only links of ours go: where somebody else's link is in the group, ours are deleted one by one.
+// A link of an asked name that is not ours stays and is reported; ours is gone then.
 func (w *Wirer) Reap(hostInterfaces []string) (gone []string, err error) {
 	if len(hostInterfaces) == 0 {
 		return nil, nil
@@ -72,6 +73,9 @@ func (w *Wirer) Reap(hostInterfaces []string) (gone []string, err error) {
 	there := map[string]bool{}
 	for _, l := range left {
 		there[l.name] = l.ours(l.name)
+		if asked[l.name] && !there[l.name] {
+			err = errors.Join(err, fmt.Errorf("link %s is not deleted, since it is somebody else's: its alias is %q; remove it, or give it another name", l.name, l.alias))
+		}
 	}
 	for _, name := range hostInterfaces {
 		if !there[name] {

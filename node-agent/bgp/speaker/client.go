@@ -279,9 +279,11 @@ func (c *Client) release() (dropped bool) {
 			delete(c.departed, peer)
 		}
 	}
-	planned := c.plan != nil
+	// A speaker without sessions that nobody has given a plan yet knows nothing. One that an earlier agent left, with its
+	// sessions, knows what its peers say.
+	knows := c.plan != nil || len(c.status.Sessions) > 0
 	c.mu.Unlock()
-	if !ready || !planned && !expired {
+	if !ready || !knows && !expired {
 		return false
 	}
 	return c.learned.release(func(peer netip.Addr) bool {

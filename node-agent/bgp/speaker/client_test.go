@@ -2,11 +2,13 @@ package speaker
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
+	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // TestRoutesOfNodesOutliveTheirSession drops the sessions with a node and with a router in one plan.
@@ -46,6 +48,32 @@ func TestRoutesOfNodesOutliveTheirSession(t *testing.T) {
 					t.Error("the node's route stays")
 				}
 			})
+		})
+	}
+}
+
+// TestASpeakerThatAnEarlierAgentLeftIsBelieved has no plan, as where the API server is away: what the speaker's converged
+// sessions do not say any more goes, and nothing goes on the word of a speaker without sessions.
+func TestASpeakerThatAnEarlierAgentLeftIsBelieved(t *testing.T) {
+	for name, tc := range map[string]struct {
+		sessions []SessionStatus
+		stays    bool
+	}{
+		"converged":         {[]SessionStatus{{Peer: peers[0], Converged: true}}, false},
+		"not converged yet": {[]SessionStatus{{Peer: peers[0], Converged: true}, {Peer: peers[1]}}, true},
+		"no sessions":       {nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := NewClient("")
+			c.Adopt([]plan.LearnedRoute{
+				{Prefix: netip.MustParsePrefix("10.1.0.0/16"), NextHops: peers[:1]}, {Prefix: netip.MustParsePrefix("10.2.0.0/16"), NextHops: peers[:1]},
+			})
+			c.learned.change(change("10.1.0.0/16", peers[0]))
+			c.complete, c.status.Sessions = true, tc.sessions
+			c.release()
+			if !c.learned.has("10.1.0.0/16") || c.learned.has("10.2.0.0/16") != tc.stays {
+				t.Errorf("left are %v", c.Routes().Routes)
+			}
 		})
 	}
 }

@@ -85,6 +85,17 @@ func TestAnAgentStartsWithoutTheAPIServer(t *testing.T) {
 			t.Errorf("the address %s of %s was given away before the API server knew that it is free", p.V4(), p.Key())
 		}
 	}
+	for window, want := range map[string][]string{
+		"book": {"held by default/stays eth0", "in transition by default/early eth0", "its WorkloadEndpoint is to be removed when the API server answers again"},
+		"plan": {late.V4().String() + " dev cw", "table inet causeway"},
+	} {
+		out, err := n.Run(ctx, l.Bin("causeway-agent"), "debug", window)
+		for _, part := range want {
+			if err != nil || !strings.Contains(out, part) {
+				t.Errorf("causeway-agent debug %s: %v, want %q in\n%s", window, err, part, out)
+			}
+		}
+	}
 	stop("agent restarted without the API server")
 	for _, damage := range []string{
 		"ip route del " + late.V4().String(),

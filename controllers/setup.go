@@ -1,9 +1,9 @@
-// Package controllers watches the API and carries out what the planners beside it decide: NodeNetworks for Nodes, blocks for
-// nodes, statuses for pools and BGP objects, and clean-up after deleted Nodes. All of its state is in the API: two
-// leaders at once, or one that dies half way, do no harm.
+// Package controllers composes the cluster's controller: it connects the rooms beside it (blocks, nodes, pools, bgp) with a cache
+// that holds no more than they use. All of their state is in the API: two leaders at once, or one that dies half way, do no harm.
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -23,6 +25,9 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/controllers/bgp"
+	"github.com/causeway-net/causeway/controllers/blocks"
+	"github.com/causeway-net/causeway/controllers/nodes"
+	"github.com/causeway-net/causeway/controllers/pools"
 	"github.com/causeway-net/causeway/internal/scrape"
 )
 
@@ -33,7 +38,7 @@ const LeaderLease = v1alpha1.ControllerLease
 type Options struct {
 	// AgentLeaseDuration is how long a missing agent or Node is waited for where no Lease says it.
 	AgentLeaseDuration time.Duration
-	// StatusInterval is the least time between two statuses of one pool while only its numbers change.
+	// StatusInterval is the least time between two statuses of one pool while only its numbers of addresses change.
 	StatusInterval time.Duration
 
 	// MetricsBindAddress is where metrics are served; "0" for nowhere. MetricsSecure asks for TLS and a token that may read
@@ -57,7 +62,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		AgentLeaseDuration:      40 * time.Second,
-		StatusInterval:          time.Second,
+		StatusInterval:          10 * time.Second,
 		MetricsBindAddress:      "0",
 		LeaderElect:             true,
 		LeaderElectionNamespace: v1alpha1.SystemNamespace,
@@ -137,24 +142,34 @@ func addServers(mgr manager.Manager, cfg *rest.Config, o Options) error {
 	return nil
 }
 
+// addReconcilers makes the parts and connects them.
 func addReconcilers(mgr manager.Manager, o Options) error {
-	m, err := newMeters(metrics.Registry)
+	endpoints, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return fmt.Errorf("set up the watch of WorkloadEndpoints: %w", err)
+	}
+	events := mgr.GetEventRecorder("causeway-controller")
+	var poolsRoom *pools.Reconciler
+	var nodesRoom *nodes.Reconciler
+	blocksRoom, err := blocks.New(blocks.Options{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Endpoints: endpoints, Metrics: metrics.Registry, Now: time.Now,
+		PoolChanged: func(pool string) { poolsRoom.Changed(pool) }, Stray: func(node string) { nodesRoom.Stray(node) }})
 	if err != nil {
 		return err
 	}
-	if err := addIndexes(mgr); err != nil {
+	nodesRoom, err = nodes.New(nodes.Options{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: events, Metrics: metrics.Registry, Now: time.Now,
+		Blocks: blocksRoom, LeaseDuration: o.AgentLeaseDuration, LivenessChanged: func() { poolsRoom.AllChanged() }})
+	if err != nil {
 		return err
 	}
-	events := mgr.GetEventRecorder("causeway-controller")
-	pulse := newPulse(time.Now)
-	blocks := &BlockReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Meters: m, Now: time.Now, Changed: make(chan poolEvent, 64)}
-	pools := &PoolReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: events, Meters: m, Now: time.Now,
-		Pulse: pulse, Blocks: blocks, Interval: o.StatusInterval}
-	nodes := &NodeReconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: events, Meters: m, Now: time.Now,
-		Pulse: pulse, LeaseDuration: o.AgentLeaseDuration}
-	peers := &bgp.Reconciler{Client: mgr.GetClient(), Now: time.Now}
-	for _, r := range []interface{ SetupWithManager(manager.Manager) error }{blocks, pools, nodes, peers} {
-		if err := r.SetupWithManager(mgr); err != nil {
+	poolsRoom, err = pools.New(pools.Options{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: events, Metrics: metrics.Registry, Now: time.Now,
+		Blocks: blocksRoom, Agents: nodesRoom.Pulse(), Interval: o.StatusInterval})
+	if err != nil {
+		return err
+	}
+	for _, r := range []interface {
+		SetupWithManager(context.Context, manager.Manager) error
+	}{blocksRoom, poolsRoom, nodesRoom, &bgp.Reconciler{Client: mgr.GetClient(), Now: time.Now}} {
+		if err := r.SetupWithManager(context.Background(), mgr); err != nil {
 			return fmt.Errorf("set up %T: %w", r, err)
 		}
 	}
@@ -169,7 +184,11 @@ func cacheOptions() cache.Options {
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Node{}:          {Transform: slimNode},
 			&corev1.Secret{}:        {Namespaces: map[string]cache.Config{v1alpha1.BGPNamespace: {}}, Transform: blankSecret},
-			&coordinationv1.Lease{}: {Namespaces: own},
+			&coordinationv1.Lease{}: {Namespaces: own, Transform: slimLease},
+			// The API server publishes its own addresses in the EndpointSlices of the Service kubernetes.
+			&discoveryv1.EndpointSlice{}: {Namespaces: map[string]cache.Config{corev1.NamespaceDefault: {}},
+				Label: labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: "kubernetes"})},
+			&v1alpha1.BGPNodeState{}: {Transform: slimState},
 		},
 	}
 }
@@ -177,7 +196,30 @@ func cacheOptions() cache.Options {
 func slimNode(o any) (any, error) {
 	if n, ok := o.(*corev1.Node); ok {
 		n.ManagedFields, n.Annotations = nil, nil
-		n.Status = corev1.NodeStatus{}
+		n.Status = corev1.NodeStatus{Addresses: n.Status.Addresses}
+	}
+	return o, nil
+}
+
+func slimLease(o any) (any, error) {
+	if l, ok := o.(*coordinationv1.Lease); ok {
+		l.ManagedFields, l.Labels, l.Annotations, l.OwnerReferences = nil, nil, nil, nil
+	}
+	return o, nil
+}
+
+// slimState keeps some of the sessions that are down: a BGPPeer's status names no more.
+func slimState(o any) (any, error) {
+	const most = 16
+	if b, ok := o.(*v1alpha1.BGPNodeState); ok {
+		b.ManagedFields = nil
+		var down []v1alpha1.BGPSessionStatus
+		for _, s := range b.Status.Sessions {
+			if s.State != "Established" && s.LastError != "" && len(down) < most {
+				down = append(down, s)
+			}
+		}
+		b.Status.Sessions = down
 	}
 	return o, nil
 }

@@ -154,6 +154,7 @@ type BGPConfiguration struct {
 
 	// +optional
 	Spec BGPConfigurationSpec `json:"spec,omitempty"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status BGPConfigurationStatus `json:"status,omitempty"`
 }

@@ -169,6 +169,7 @@ type BGPFilter struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	Spec BGPFilterSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status BGPFilterStatus `json:"status,omitempty"`
 }

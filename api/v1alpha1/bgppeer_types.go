@@ -179,6 +179,7 @@ type BGPPeer struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	Spec BGPPeerSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status BGPPeerStatus `json:"status,omitempty"`
 }

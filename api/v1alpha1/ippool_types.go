@@ -115,6 +115,11 @@ type IPPoolStatus struct {
 	// +optional
 	Free int64 `json:"free"`
 
+	// freeText is free once more, for the columns of kubectl: ">1M" above a million.
+	// +kubebuilder:validation:MaxLength=20
+	// +optional
+	FreeText string `json:"freeText,omitempty"`
+
 	// blocks is the number of blocks that nodes own.
 	// +kubebuilder:default=0
 	// +optional
@@ -135,7 +140,7 @@ type IPPoolStatus struct {
 	// +optional
 	NodesTotal int32 `json:"nodesTotal"`
 
-	// conditions: Ready (all nodes have rendered this generation), Overlapping, Disabled, Terminating, Exhausted, KernelSupport.
+	// conditions: Ready (all nodes have rendered this generation), Reconciling, Stalled, Overlapping, Conflicting, Disabled, Terminating, Exhausted, KernelSupport.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -150,7 +155,7 @@ type IPPoolStatus struct {
 // +kubebuilder:printcolumn:name="Encapsulation",type=string,JSONPath=`.spec.encapsulation`
 // +kubebuilder:printcolumn:name="NAT",type=boolean,JSONPath=`.spec.natOutgoing`
 // +kubebuilder:printcolumn:name="Allocated",type=integer,JSONPath=`.status.allocated`
-// +kubebuilder:printcolumn:name="Free",type=integer,JSONPath=`.status.free`
+// +kubebuilder:printcolumn:name="Free",type=string,JSONPath=`.status.freeText`
 // +kubebuilder:printcolumn:name="Blocks",type=integer,JSONPath=`.status.blocks`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
@@ -161,6 +166,7 @@ type IPPool struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	Spec IPPoolSpec `json:"spec"`
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status IPPoolStatus `json:"status,omitempty"`
 }

@@ -73,6 +73,7 @@ type NodeNetwork struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status NodeNetworkStatus `json:"status,omitempty"`
 }

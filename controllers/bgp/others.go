@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/controllers/conditions"
 	"github.com/causeway-net/causeway/internal/bgpcheck"
 )
 
@@ -15,8 +16,8 @@ func (f *facts) configuration(c *v1alpha1.BGPConfiguration) v1alpha1.BGPConfigur
 	if problem := bgpcheck.Password(c.Spec.NodeToNodeMesh.Password, f.secrets); problem != nil {
 		problems = append(problems, *problem)
 	}
-	valid := state{ready: true, reason: "InUse", message: "The nodes' speakers use this configuration."}
-	s.Conditions = set(s.Conditions, f.now, c.Generation, first(problems, valid))
+	valid := conditions.State{Ready: true, Reason: "InUse", Message: "The nodes' speakers use this configuration."}
+	s.Conditions = conditions.Sum(s.Conditions, f.now, c.Generation, first(problems, valid))
 	return s
 }
 
@@ -28,18 +29,18 @@ func (f *facts) filter(b *v1alpha1.BGPFilter) v1alpha1.BGPFilterStatus {
 	if problem := bgpcheck.NeverReached(&b.Spec); problem != nil {
 		problems = append(problems, *problem)
 	}
-	s.Conditions = set(s.Conditions, f.now, b.Generation, first(problems, state{ready: true, reason: "Valid", message: "All rules make sense."}))
+	s.Conditions = conditions.Sum(s.Conditions, f.now, b.Generation, first(problems, conditions.State{Ready: true, Reason: "Valid", Message: "All rules make sense."}))
 	return s
 }
 
 // first is the state that the first of some problems makes.
-func first(problems []bgpcheck.Problem, valid state) state {
+func first(problems []bgpcheck.Problem, valid conditions.State) conditions.State {
 	if len(problems) == 0 {
 		return valid
 	}
 	s := stalled(&problems[0])
 	if more := len(problems) - 1; more > 0 {
-		s.message += fmt.Sprintf(" There are %d more problems.", more)
+		s.Message += fmt.Sprintf(" There are %d more problems.", more)
 	}
 	return s
 }

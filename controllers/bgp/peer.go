@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -40,7 +39,7 @@ func (f *facts) peer(peer *v1alpha1.BGPPeer) v1alpha1.BGPPeerStatus {
 	c := f.count(peer)
 	s.Expected, s.Established = int32(c.expected), int32(c.established)
 	s.Sessions = fmt.Sprintf("%d/%d", c.established, c.expected)
-	s.Conditions = set(s.Conditions, f.now, peer.Generation, f.peerState(peer, c))
+	s.Conditions = conditions.Sum(s.Conditions, f.now, peer.Generation, f.peerState(peer, c))
 	return s
 }
 
@@ -72,20 +71,12 @@ func (f *facts) count(peer *v1alpha1.BGPPeer) counts {
 	return c
 }
 
-// state is what the conditions of an object say.
-type state struct {
-	ready           bool
-	stalled         bool // only a person can help
-	reconciling     bool // it may become ready by itself soon
-	reason, message string
-}
-
-func stalled(p *bgpcheck.Problem) state {
-	return state{stalled: true, reason: p.Reason, message: p.Message}
+func stalled(p *bgpcheck.Problem) conditions.State {
+	return conditions.State{Stalled: true, Reason: p.Reason, Message: p.Message}
 }
 
 // peerState looks for mistakes first, then at the sessions.
-func (f *facts) peerState(peer *v1alpha1.BGPPeer, c counts) state {
+func (f *facts) peerState(peer *v1alpha1.BGPPeer, c counts) conditions.State {
 	for _, problem := range []*bgpcheck.Problem{
 		bgpcheck.Peer(&peer.Spec), bgpcheck.Rival(peer, f.peers, f.nodes), bgpcheck.Password(peer.Spec.Password, f.secrets),
 		bgpcheck.Filters(peer.Spec.Filters, f.filters),
@@ -96,34 +87,18 @@ func (f *facts) peerState(peer *v1alpha1.BGPPeer, c counts) state {
 	}
 	// A node that the selectors match may come by itself.
 	if problem := bgpcheck.Selected(&peer.Spec, f.nodes); problem != nil {
-		return state{reconciling: true, reason: problem.Reason, message: problem.Message}
+		return conditions.State{Reconciling: true, Reason: problem.Reason, Message: problem.Message}
 	}
 	up := fmt.Sprintf("%d of %d sessions are established", c.established, c.expected)
 	switch {
 	case c.expected == 0:
-		return state{reconciling: true, reason: bgpcheck.NoPeerSelected, message: "The selectors match no two nodes; label another node or change them."}
+		return conditions.State{Reconciling: true, Reason: bgpcheck.NoPeerSelected, Message: "The selectors match no two nodes; label another node or change them."}
 	case c.established >= c.expected:
-		return state{ready: true, reason: "SessionsEstablished", message: up + "."}
+		return conditions.State{Ready: true, Reason: "SessionsEstablished", Message: up + "."}
 	case len(c.failures) > 0:
-		return state{reason: "SessionsDown", message: fmt.Sprintf("%s; not those of %s.", up, conditions.Names("node", c.failures))}
+		return conditions.State{Reason: "SessionsDown", Message: fmt.Sprintf("%s; not those of %s.", up, conditions.Names("node", c.failures))}
 	}
-	return state{reconciling: true, reason: "SessionsDown", message: up + "."}
-}
-
-// set puts a state into conditions as kstatus reads them: Reconciling and Stalled are there only while they are true.
-func set(list []metav1.Condition, now metav1.Time, generation int64, s state) []metav1.Condition {
-	condition := func(kind string, status bool) metav1.Condition {
-		return metav1.Condition{Type: kind, Status: conditions.Status(status), Reason: s.reason, Message: s.message, ObservedGeneration: generation}
-	}
-	list = conditions.Set(list, now, condition(v1alpha1.ConditionReady, s.ready))
-	for kind, is := range map[string]bool{v1alpha1.ConditionReconciling: s.reconciling, v1alpha1.ConditionStalled: s.stalled} {
-		if is {
-			list = conditions.Set(list, now, condition(kind, true))
-		} else {
-			meta.RemoveStatusCondition(&list, kind)
-		}
-	}
-	return list
+	return conditions.State{Reconciling: true, Reason: "SessionsDown", Message: up + "."}
 }
 
 // expected counts the sessions that the selectors ask for, on every node that has one.

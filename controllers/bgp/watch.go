@@ -31,7 +31,7 @@ const (
 type queue = workqueue.TypedRateLimitingInterface[object]
 
 // SetupWithManager says what wakes the reconciler, and which objects each change concerns.
-func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
+func (r *Reconciler) SetupWithManager(_ context.Context, mgr manager.Manager) error {
 	spec := func(before, after client.Object) bool { return before.GetGeneration() != after.GetGeneration() }
 	always := func(_, _ client.Object) bool { return true }
 	return builder.TypedControllerManagedBy[object](mgr).Named("bgp").

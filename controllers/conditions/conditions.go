@@ -29,6 +29,33 @@ func rank(c metav1.Condition) int {
 	return 1
 }
 
+// State is what the conditions of an object say in sum.
+type State struct {
+	Ready bool
+	// Stalled says that only a person can help, Reconciling that the object may become ready by itself soon.
+	Stalled, Reconciling bool
+	Reason, Message      string
+}
+
+// Sum puts a state into conditions as kstatus reads them: Ready is always there, Reconciling and Stalled only while they are true.
+func Sum(list []metav1.Condition, now metav1.Time, generation int64, s State) []metav1.Condition {
+	condition := func(kind string, status bool) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: Status(status), Reason: s.Reason, Message: s.Message, ObservedGeneration: generation}
+	}
+	list = Set(list, now, condition(v1alpha1.ConditionReady, s.Ready))
+	for _, c := range []struct {
+		kind string
+		is   bool
+	}{{v1alpha1.ConditionReconciling, s.Reconciling}, {v1alpha1.ConditionStalled, s.Stalled}} {
+		if c.is {
+			list = Set(list, now, condition(c.kind, true))
+		} else {
+			meta.RemoveStatusCondition(&list, c.kind)
+		}
+	}
+	return list
+}
+
 // Status is True or False.
 func Status(b bool) metav1.ConditionStatus {
 	if b {

@@ -9,7 +9,7 @@ import (
 	"go4.org/netipx"
 )
 
-func prefixes(texts ...string) []netip.Prefix {
+func listed(texts ...string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, t := range texts {
 		out = append(out, netip.MustParsePrefix(t))
@@ -35,19 +35,19 @@ func TestGaps(t *testing.T) {
 		bits       int
 		used, want []netip.Prefix
 	}{
-		{"empty pool", "10.0.0.0/24", 26, nil, prefixes("10.0.0.0/26", "10.0.0.64/26", "10.0.0.128/26")},
-		{"hole", "10.0.0.0/24", 26, prefixes("10.0.0.0/26", "10.0.0.128/26"), prefixes("10.0.0.64/26", "10.0.0.192/26")},
-		{"full", "10.0.0.0/25", 26, prefixes("10.0.0.0/26", "10.0.0.64/26"), nil},
-		{"larger block of another pool", "10.0.0.0/24", 26, prefixes("10.0.0.0/25"), prefixes("10.0.0.128/26", "10.0.0.192/26")},
-		{"smaller blocks of another pool", "10.0.0.0/25", 26, prefixes("10.0.0.3/32", "10.0.0.4/30"), prefixes("10.0.0.64/26")},
-		{"nested", "10.0.0.0/24", 26, prefixes("10.0.0.0/25", "10.0.0.8/30", "10.0.0.64/26"), prefixes("10.0.0.128/26", "10.0.0.192/26")},
-		{"covers the pool", "10.0.0.0/24", 26, prefixes("10.0.0.0/8"), nil},
-		{"outside", "10.0.1.0/25", 26, prefixes("10.0.0.0/26", "10.0.2.0/26"), prefixes("10.0.1.0/26", "10.0.1.64/26")},
-		{"end of the address space", "255.255.255.128/25", 26, prefixes("255.255.255.192/26"), prefixes("255.255.255.128/26")},
-		{"single addresses", "10.0.0.0/30", 32, prefixes("10.0.0.1/32"), prefixes("10.0.0.0/32", "10.0.0.2/32", "10.0.0.3/32")},
-		{"huge", "fd00:10:211::/48", 122, prefixes("fd00:10:211::/122"), prefixes("fd00:10:211::40/122", "fd00:10:211::80/122", "fd00:10:211::c0/122")},
-		{"other family", "fd00::/121", 122, prefixes("10.0.0.0/8"), prefixes("fd00::/122", "fd00::40/122")},
-		{"end of IPv6", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff80/121", 122, nil, prefixes("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff80/122", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffc0/122")},
+		{"empty pool", "10.0.0.0/24", 26, nil, listed("10.0.0.0/26", "10.0.0.64/26", "10.0.0.128/26")},
+		{"hole", "10.0.0.0/24", 26, listed("10.0.0.0/26", "10.0.0.128/26"), listed("10.0.0.64/26", "10.0.0.192/26")},
+		{"full", "10.0.0.0/25", 26, listed("10.0.0.0/26", "10.0.0.64/26"), nil},
+		{"larger block of another pool", "10.0.0.0/24", 26, listed("10.0.0.0/25"), listed("10.0.0.128/26", "10.0.0.192/26")},
+		{"smaller blocks of another pool", "10.0.0.0/25", 26, listed("10.0.0.3/32", "10.0.0.4/30"), listed("10.0.0.64/26")},
+		{"nested", "10.0.0.0/24", 26, listed("10.0.0.0/25", "10.0.0.8/30", "10.0.0.64/26"), listed("10.0.0.128/26", "10.0.0.192/26")},
+		{"covers the pool", "10.0.0.0/24", 26, listed("10.0.0.0/8"), nil},
+		{"outside", "10.0.1.0/25", 26, listed("10.0.0.0/26", "10.0.2.0/26"), listed("10.0.1.0/26", "10.0.1.64/26")},
+		{"end of the address space", "255.255.255.128/25", 26, listed("255.255.255.192/26"), listed("255.255.255.128/26")},
+		{"single addresses", "10.0.0.0/30", 32, listed("10.0.0.1/32"), listed("10.0.0.0/32", "10.0.0.2/32", "10.0.0.3/32")},
+		{"huge", "fd00:10:211::/48", 122, listed("fd00:10:211::/122"), listed("fd00:10:211::40/122", "fd00:10:211::80/122", "fd00:10:211::c0/122")},
+		{"other family", "fd00::/121", 122, listed("10.0.0.0/8"), listed("fd00::/122", "fd00::40/122")},
+		{"end of IPv6", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff80/121", 122, nil, listed("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff80/122", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffc0/122")},
 	} {
 		SortPrefixes(c.used)
 		if got := take(FindGaps(netip.MustParsePrefix(c.pool), c.bits, c.used), 3); !slices.Equal(got, c.want) {

@@ -4,32 +4,14 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
+	"time"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 )
 
-// Node is what one node is and asks for.
-type Node struct {
-	Name   string
-	Labels map[string]string
-	// Present says that its Node object exists. An absent node gets no blocks.
-	Present bool
-	// Addresses are the node's own, one for each family.
-	Addresses []string
-	Claims    []v1alpha1.PoolClaim
-}
-
-// Input is all that a plan depends on.
-type Input struct {
-	Ledger *Ledger
-	Nodes  []Node
-	// Pending are blocks that were just created and that the ledger may not show yet.
-	Pending []NewBlock
-	// Blocked are prefixes not to give out for now: they turned out to exist, or vanished a moment ago.
-	Blocked []netip.Prefix
+// Turn is what a plan depends on besides the state.
+type Turn struct {
+	Now time.Time
 	// Exhausted names the pools that serve only nodes with waiting pods.
 	Exhausted map[string]bool
 	// Budget is the largest number of blocks to create in one go.
@@ -46,6 +28,7 @@ type NewBlock struct {
 
 // Release is a block to delete. Its node will never use it again.
 type Release struct {
+	Prefix netip.Prefix
 	Object *v1alpha1.IPBlock
 }
 
@@ -68,155 +51,164 @@ type Plan struct {
 	Release   []Release
 	Mend      []Mend
 	Shortages []Shortage
-	// Ample names the pools that have so many free blocks that nobody needs to save.
+	// Ample names the exhausted pools that have so many free blocks again that nobody needs to save.
 	Ample []string
 	// More says that the budget ended before the demands did.
 	More bool
+	// Again says that a plan some time later may differ although nothing has changed.
+	Again bool
 }
 
-// Make makes a plan.
-func Make(in Input) Plan {
-	p := planner{in: in, nodes: map[string]*Node{}, released: map[string]map[netip.Prefix]bool{}, free: map[share]int64{}}
-	p.budget = in.Budget
-	p.readNodes()
-	p.walkBlocks()
-	p.readPending()
+// Plan makes a plan.
+func (s *State) Plan(turn Turn) Plan {
+	s.expire(turn.Now)
+	s.settleConflicts()
+	p := planner{state: s, turn: turn, budget: turn.Budget}
+	p.release()
+	p.mend()
 	p.restore()
-	for _, pool := range in.Ledger.Pools {
-		if pool.GivesOut() {
+	for _, pool := range s.order {
+		if pool.Open && len(pool.older) == 0 && !s.refused(pool) {
 			p.serve(pool)
 		}
 	}
+	p.plan.Again = len(s.vanished)+len(s.blocked)+len(s.pending) > 0
 	return p.plan
 }
 
-type share struct{ node, pool string }
-
+// request is what one node needs of one pool.
 type request struct {
-	node             *Node
+	node             *node
 	waiting, reserve int64
+	// room is the number of blocks that it may still have.
+	room int
 }
 
 type planner struct {
-	in       Input
-	plan     Plan
-	budget   int
-	nodes    map[string]*Node
-	released map[string]map[netip.Prefix]bool
-	free     map[share]int64
-	used     []netip.Prefix
+	state  *State
+	turn   Turn
+	plan   Plan
+	budget int
+	// reserved are prefixes that nobody gets, besides those of blocks.
+	reserved []netip.Prefix
 }
 
-func (p *planner) readNodes() {
-	slices.SortFunc(p.in.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
-	for i := range p.in.Nodes {
-		n := &p.in.Nodes[i]
-		p.nodes[n.Name] = n
-		for _, d := range n.Claims {
-			for _, text := range d.Released {
-				prefix, err := netip.ParsePrefix(text)
-				if err != nil {
-					continue
-				}
-				if p.released[n.Name] == nil {
-					p.released[n.Name] = map[netip.Prefix]bool{}
-				}
-				p.released[n.Name][prefix.Masked()] = true
-				// As long as a node lists it, a new block of this prefix would look released to us.
-				p.used = append(p.used, prefix.Masked())
-			}
-		}
+func (p *planner) release() {
+	for prefix, b := range p.state.releasable {
+		p.plan.Release = append(p.plan.Release, Release{Prefix: prefix, Object: b.Object})
+	}
+	slices.SortFunc(p.plan.Release, func(a, b Release) int { return ComparePrefixes(a.Prefix, b.Prefix) })
+}
+
+func (p *planner) mend() {
+	sorted := make([]*block, 0, len(p.state.unkempt))
+	for _, b := range p.state.unkempt {
+		sorted = append(sorted, b)
+	}
+	slices.SortFunc(sorted, func(a, b *block) int { return ComparePrefixes(a.Prefix, b.Prefix) })
+	for _, b := range sorted {
+		p.plan.Mend = append(p.plan.Mend, Mend{Object: b.Object, Addresses: p.state.addressesFor(b)})
 	}
 }
 
-func (p *planner) walkBlocks() {
-	for _, b := range p.in.Ledger.Blocks {
-		p.used = append(p.used, b.Prefix)
-		spec := &b.Object.Spec
-		if p.released[spec.Node][b.Prefix] {
-			if b.InUse == 0 {
-				p.plan.Release = append(p.plan.Release, Release{Object: b.Object})
-			}
-			continue
-		}
-		if !b.Object.DeletionTimestamp.IsZero() {
-			continue
-		}
-		p.free[share{spec.Node, spec.Pool}] += v1alpha1.UsableAddresses(b.Prefix) - b.InUse
-		p.mend(b)
-	}
-}
-
-func (p *planner) mend(b *Block) {
-	addresses := b.Object.Spec.NodeAddresses
-	if n := p.nodes[b.Object.Spec.Node]; n != nil && len(n.Addresses) > 0 {
-		addresses = n.Addresses
-	}
-	if !slices.Equal(addresses, b.Object.Spec.NodeAddresses) || !slices.Contains(b.Object.Finalizers, v1alpha1.FinalizerBlock) {
-		p.plan.Mend = append(p.plan.Mend, Mend{Object: b.Object, Addresses: addresses})
-	}
-}
-
-func (p *planner) readPending() {
-	p.used = append(p.used, p.in.Blocked...)
-	for _, n := range p.in.Pending {
-		if p.in.Ledger.Block(n.Prefix) != nil {
-			continue
-		}
-		p.used = append(p.used, n.Prefix)
-		p.free[share{n.Node, n.Pool}] += v1alpha1.UsableAddresses(n.Prefix)
-	}
-}
-
-// restore makes blocks again that vanished while addresses in them were in use. Whatever the pool's condition: the pods run.
+// restore makes blocks again that vanished while their nodes used them. Whatever the pool's condition: the pods run.
 func (p *planner) restore() {
-	for _, o := range p.in.Ledger.Orphans {
-		p.used = append(p.used, o.Prefix)
-		pending := slices.ContainsFunc(p.in.Pending, func(n NewBlock) bool { return n.Prefix == o.Prefix })
-		if n := p.nodes[o.Node]; n != nil && n.Present && !pending {
-			p.plan.Create = append(p.plan.Create, NewBlock{Prefix: o.Prefix, Pool: o.Pool, Node: o.Node, Addresses: n.Addresses})
-		}
+	for b := range p.state.blocked {
+		p.reserved = append(p.reserved, b)
 	}
-	SortPrefixes(p.used)
+	for _, o := range p.state.orphans() {
+		p.reserved = append(p.reserved, o.prefix)
+		n := p.state.nodes[o.node]
+		if !o.restore || n == nil || !n.present {
+			continue
+		}
+		if p.budget <= 0 {
+			p.plan.More = true
+			continue
+		}
+		p.budget--
+		p.plan.Create = append(p.plan.Create, NewBlock{Prefix: o.prefix, Pool: o.pool, Node: o.node, Addresses: n.addresses})
+	}
 }
 
 // serve gives blocks of one pool, one to each node in turn, first to those where pods wait.
-func (p *planner) serve(pool *Pool) {
-	requests := p.requests(pool)
-	gaps := FindGaps(pool.Prefix, pool.Bits, p.used)
-	open := true
-	next := func(r *request) bool {
+func (p *planner) serve(pool *pool) {
+	exhausted := p.turn.Exhausted[pool.Name]
+	if len(pool.needs) == 0 && !exhausted {
+		return
+	}
+	requests := make([]*request, 0, len(pool.needs))
+	for _, r := range pool.needs {
+		requests = append(requests, &r)
+	}
+	slices.SortFunc(requests, func(a, b *request) int {
+		return cmp.Or(cmp.Compare(b.waiting, a.waiting), cmp.Compare(a.node.name, b.node.name))
+	})
+	used := p.state.used.with(append(slices.Clone(p.reserved), pool.withheld...))
+	o := &offer{gaps: FindGaps(pool.Prefix, pool.Bits, used)}
+	give := func(r *request) bool {
 		if p.budget <= 0 {
 			p.plan.More = true
 			return false
 		}
-		prefix, ok := gaps.Next()
+		prefix, ok := o.take(r.node.released)
 		if !ok {
-			open = false
-			return false
+			r.room = 0
+			return !o.empty
 		}
 		p.budget--
-		p.plan.Create = append(p.plan.Create, NewBlock{Prefix: prefix, Pool: pool.Object.Name, Node: r.node.Name, Addresses: r.node.Addresses})
-		r.waiting -= pool.PerBlock
-		r.reserve -= pool.PerBlock
+		p.plan.Create = append(p.plan.Create, NewBlock{Prefix: prefix, Pool: pool.Name, Node: r.node.name, Addresses: r.node.addresses})
+		perBlock := v1alpha1.UsableAddresses(prefix)
+		r.waiting, r.reserve, r.room = r.waiting-perBlock, r.reserve-perBlock, r.room-1
 		return true
 	}
-	rounds(requests, func(r *request) bool { return r.waiting > 0 }, next)
-	if !p.in.Exhausted[pool.Object.Name] && open {
-		rounds(requests, func(r *request) bool { return r.reserve > 0 }, next)
+	rounds(requests, func(r *request) bool { return r.room > 0 && r.waiting > 0 }, give)
+	if !exhausted && !o.empty {
+		rounds(requests, func(r *request) bool { return r.room > 0 && r.reserve > 0 }, give)
 	}
-	p.report(pool, requests, open, gaps)
+	p.report(pool, requests, o, exhausted)
 }
 
-// rounds asks next for every request that still needs a block, again and again, until none does or next refuses.
-func rounds(requests []*request, needs func(*request) bool, next func(*request) bool) {
+// offer hands out the gaps of a pool, each once.
+type offer struct {
+	gaps *Gaps
+	// back are gaps that somebody could not take.
+	back []netip.Prefix
+	// empty says that there is no gap for anybody.
+	empty bool
+}
+
+// take returns the lowest gap that a node has not just released: as long as its claim lists a prefix, a new block of it would look
+// released.
+func (o *offer) take(released map[netip.Prefix]bool) (netip.Prefix, bool) {
+	for i, p := range o.back {
+		if !released[p] {
+			o.back = slices.Delete(o.back, i, i+1)
+			return p, true
+		}
+	}
+	for {
+		p, ok := o.gaps.Next()
+		if !ok {
+			o.empty = len(o.back) == 0
+			return netip.Prefix{}, false
+		}
+		if !released[p] {
+			return p, true
+		}
+		o.back = append(o.back, p)
+	}
+}
+
+// rounds asks give for every request that still needs a block, again and again, until none does or give refuses.
+func rounds(requests []*request, needs func(*request) bool, give func(*request) bool) {
 	for again := true; again; {
 		again = false
 		for _, r := range requests {
 			if !needs(r) {
 				continue
 			}
-			if !next(r) {
+			if !give(r) {
 				return
 			}
 			again = true
@@ -224,36 +216,14 @@ func rounds(requests []*request, needs func(*request) bool, next func(*request) 
 	}
 }
 
-func (p *planner) requests(pool *Pool) []*request {
-	matches := Selector(pool.Object.Spec.NodeSelector)
-	var out []*request
-	for i := range p.in.Nodes {
-		n := &p.in.Nodes[i]
-		if !n.Present || !matches.Matches(labels.Set(n.Labels)) {
-			continue
-		}
-		for _, d := range n.Claims {
-			if d.Pool != pool.Object.Name {
-				continue
-			}
-			free := max(p.free[share{n.Name, d.Pool}], 0)
-			r := &request{node: n, waiting: int64(d.Waiting) - free, reserve: int64(d.Wanted) - free}
-			if r.waiting > 0 || r.reserve > 0 {
-				out = append(out, r)
-			}
-		}
-	}
-	slices.SortStableFunc(out, func(a, b *request) int { return cmp.Compare(b.waiting, a.waiting) })
-	return out
-}
-
-func (p *planner) report(pool *Pool, requests []*request, open bool, gaps *Gaps) {
-	if !open {
-		s := Shortage{Pool: pool.Object.Name}
+// report says who waits for a pool that is empty, or that an exhausted pool has plenty again.
+func (p *planner) report(pool *pool, requests []*request, o *offer, exhausted bool) {
+	if o.empty {
+		s := Shortage{Pool: pool.Name}
 		for _, r := range requests {
 			if r.waiting > 0 {
 				s.Waiting += r.waiting
-				s.Nodes = append(s.Nodes, r.node.Name)
+				s.Nodes = append(s.Nodes, r.node.name)
 			}
 		}
 		slices.Sort(s.Nodes)
@@ -262,23 +232,14 @@ func (p *planner) report(pool *Pool, requests []*request, open bool, gaps *Gaps)
 		}
 		return
 	}
+	if !exhausted {
+		return
+	}
 	// Two blocks for every node are more than a storm of requests takes at once.
-	for range 2 * len(p.in.Nodes) {
-		if _, ok := gaps.Next(); !ok {
+	for range 2 * p.state.presentNodes() {
+		if _, ok := o.gaps.Next(); !ok {
 			return
 		}
 	}
-	p.plan.Ample = append(p.plan.Ample, pool.Object.Name)
-}
-
-// Selector returns what a selector matches: everything where it is not set, nothing where it can't be read.
-func Selector(s *metav1.LabelSelector) labels.Selector {
-	if s == nil {
-		return labels.Everything()
-	}
-	parsed, err := metav1.LabelSelectorAsSelector(s)
-	if err != nil {
-		return labels.Nothing()
-	}
-	return parsed
+	p.plan.Ample = append(p.plan.Ample, pool.Name)
 }

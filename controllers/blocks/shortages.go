@@ -1,4 +1,4 @@
-package controllers
+package blocks
 
 import (
 	"fmt"
@@ -23,8 +23,8 @@ type shortage struct {
 	sentence string
 }
 
-// Update takes a plan's findings and returns the names of the pools that changed.
-func (s *shortages) Update(now time.Time, ledger *blockplan.Ledger, plan blockplan.Plan) []string {
+// update takes a plan's findings and returns the names of the pools that changed.
+func (s *shortages) update(now time.Time, isPool func(string) bool, plan blockplan.Plan) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pools == nil {
@@ -32,12 +32,11 @@ func (s *shortages) Update(now time.Time, ledger *blockplan.Ledger, plan blockpl
 	}
 	var changed []string
 	for _, short := range plan.Shortages {
-		pool := ledger.Pool(short.Pool)
 		have, known := s.pools[short.Pool]
 		have.last = now
 		if !known {
-			have.sentence = fmt.Sprintf("No block is free for %d waiting pods on %s; all of %s is given out: add another pool, or delete pods that are not needed.",
-				short.Waiting, conditions.Names("node", short.Nodes), pool.Prefix)
+			have.sentence = fmt.Sprintf("No block is free for %d waiting pods on %s; all of the pool is given out: add another pool, or delete pods that are not needed.",
+				short.Waiting, conditions.Names("node", short.Nodes))
 			changed = append(changed, short.Pool)
 		}
 		s.pools[short.Pool] = have
@@ -47,7 +46,7 @@ func (s *shortages) Update(now time.Time, ledger *blockplan.Ledger, plan blockpl
 		ample[name] = true
 	}
 	for name, have := range s.pools {
-		if ledger.Pool(name) == nil || ample[name] || now.Sub(have.last) >= patience {
+		if !isPool(name) || ample[name] || now.Sub(have.last) >= patience {
 			delete(s.pools, name)
 			changed = append(changed, name)
 		}
@@ -55,8 +54,8 @@ func (s *shortages) Update(now time.Time, ledger *blockplan.Ledger, plan blockpl
 	return changed
 }
 
-// Adopt takes over a shortage that an earlier leader wrote into a pool's status.
-func (s *shortages) Adopt(pool, sentence string, now time.Time) {
+// adopt takes over a shortage that an earlier leader wrote into a pool's status.
+func (s *shortages) adopt(pool, sentence string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pools == nil {
@@ -67,15 +66,15 @@ func (s *shortages) Adopt(pool, sentence string, now time.Time) {
 	}
 }
 
-// Sentence returns why a pool is exhausted, or nothing.
-func (s *shortages) Sentence(pool string) string {
+// sentence returns why a pool is exhausted, or nothing.
+func (s *shortages) sentence(pool string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pools[pool].sentence
 }
 
-// Names returns the exhausted pools.
-func (s *shortages) Names() map[string]bool {
+// names returns the exhausted pools.
+func (s *shortages) names() map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[string]bool{}

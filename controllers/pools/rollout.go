@@ -1,4 +1,4 @@
-package poolstatus
+package pools
 
 import (
 	"slices"
@@ -14,20 +14,21 @@ type rollout struct {
 	prepared int
 	// ready are the nodes that also send with the spec's encapsulation.
 	ready []string
-	// pending are the nodes that are still on their way.
-	pending []string
+	// pending are the nodes that are still on their way, joining those of them that have just come.
+	pending, joining []string
 	// lacking are the nodes whose kernel can't do it. They hold nobody up once they have said so.
 	lacking []string
 }
 
-// received says that every live node can receive what the spec asks for, so that all may begin to send it.
-func (r rollout) received() bool { return r.prepared == r.total }
+// received says that every live node can receive what the spec asks for, so that all may begin to send it. Where no agent lives,
+// nobody has said so.
+func (r rollout) received() bool { return r.total > 0 && r.prepared == r.total }
 
 func readRollout(f Facts) rollout {
 	r := rollout{total: len(f.Nodes)}
-	spec := &f.Pool.Object.Spec
+	spec := &f.Object.Spec
 	for _, n := range f.Nodes {
-		prepared := n.ObservedGeneration >= f.Pool.Object.Generation
+		prepared := n.ObservedGeneration >= f.Object.Generation
 		if prepared {
 			r.prepared++
 		}
@@ -40,6 +41,9 @@ func readRollout(f Facts) rollout {
 			r.ready = append(r.ready, n.Name)
 		case !prepared || able:
 			r.pending = append(r.pending, n.Name)
+			if n.Joining {
+				r.joining = append(r.joining, n.Name)
+			}
 		}
 	}
 	return r
@@ -47,13 +51,13 @@ func readRollout(f Facts) rollout {
 
 // canDo says whether a kernel can do an encapsulation. A node that has reported nothing yet is given the benefit of the doubt.
 func canDo(has []v1alpha1.Encapsulation, e v1alpha1.Encapsulation) bool {
-	module := Module(e)
-	return module == "" || len(has) == 0 ||
-		slices.ContainsFunc(has, func(h v1alpha1.Encapsulation) bool { return Module(h) == module })
+	needs := module(e)
+	return needs == "" || len(has) == 0 ||
+		slices.ContainsFunc(has, func(h v1alpha1.Encapsulation) bool { return module(h) == needs })
 }
 
-// Module is the kernel module that an encapsulation needs.
-func Module(e v1alpha1.Encapsulation) string {
+// module is the kernel module that an encapsulation needs.
+func module(e v1alpha1.Encapsulation) string {
 	switch {
 	case strings.HasPrefix(string(e), string(v1alpha1.EncapsulationIPIP)):
 		return "ipip"

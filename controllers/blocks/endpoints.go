@@ -1,0 +1,167 @@
+package blocks
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/ipam/blockplan"
+)
+
+// endpoints watches WorkloadEndpoints and tells the state of them. Of 150,000 endpoints it keeps node, addresses and pools, some
+// tens of megabytes; the objects themselves would take hundreds.
+type endpoints struct {
+	r      *Reconciler
+	known  map[types.NamespacedName]blockplan.Endpoint // guarded by r.mu
+	synced atomic.Bool
+}
+
+func newEndpoints(r *Reconciler) *endpoints {
+	return &endpoints{r: r, known: map[types.NamespacedName]blockplan.Endpoint{}}
+}
+
+// NeedLeaderElection says that a controller that does not lead watches too.
+func (e *endpoints) NeedLeaderElection() bool { return false }
+
+// Start watches until the context ends.
+func (e *endpoints) Start(ctx context.Context) error {
+	c := e.r.o.Endpoints
+	source := &toolscache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			list := &v1alpha1.WorkloadEndpointList{}
+			if err := c.List(ctx, list, &client.ListOptions{Raw: &o}); err != nil {
+				return nil, fmt.Errorf("list WorkloadEndpoints: %w", err)
+			}
+			return list, nil
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			w, err := c.Watch(ctx, &v1alpha1.WorkloadEndpointList{}, &client.ListOptions{Raw: &o})
+			if err != nil {
+				return nil, fmt.Errorf("watch WorkloadEndpoints: %w", err)
+			}
+			return w, nil
+		},
+	}
+	toolscache.NewReflector(source, &v1alpha1.WorkloadEndpoint{}, e, 0).RunWithContext(ctx)
+	return nil
+}
+
+func (e *endpoints) hasSynced() bool { return e.synced.Load() }
+
+// Add notes an endpoint, like Update. These methods are what a reflector calls.
+func (e *endpoints) Add(o any) error { return e.Update(o) }
+
+// Update notes an endpoint.
+func (e *endpoints) Update(o any) error {
+	e.r.mu.Lock()
+	defer e.r.mu.Unlock()
+	if w, ok := o.(*v1alpha1.WorkloadEndpoint); ok {
+		e.set(nameOf(w), endpointOf(w))
+		e.r.wake(gather)
+	}
+	return nil
+}
+
+// Delete forgets an endpoint.
+func (e *endpoints) Delete(o any) error {
+	e.r.mu.Lock()
+	defer e.r.mu.Unlock()
+	if w, ok := o.(*v1alpha1.WorkloadEndpoint); ok {
+		e.drop(nameOf(w))
+		e.r.wake(gather)
+	}
+	return nil
+}
+
+// Replace notes that these endpoints, and no others, are there.
+func (e *endpoints) Replace(list []any, _ string) error {
+	e.r.mu.Lock()
+	defer e.r.mu.Unlock()
+	there := make(map[types.NamespacedName]bool, len(list))
+	for _, o := range list {
+		if w, ok := o.(*v1alpha1.WorkloadEndpoint); ok {
+			there[nameOf(w)] = true
+			e.set(nameOf(w), endpointOf(w))
+		}
+	}
+	for name := range e.known {
+		if !there[name] {
+			e.drop(name)
+		}
+	}
+	e.synced.Store(true)
+	e.r.wake(now)
+	return nil
+}
+
+// Resync is part of what a reflector asks for; there is nothing to do.
+func (e *endpoints) Resync() error { return nil }
+
+// Transformer makes objects small while they come in.
+func (e *endpoints) Transformer() toolscache.TransformFunc {
+	return func(o any) (any, error) {
+		w, ok := o.(*v1alpha1.WorkloadEndpoint)
+		if !ok {
+			return o, nil
+		}
+		slim := &v1alpha1.WorkloadEndpoint{}
+		slim.Namespace, slim.Name, slim.ResourceVersion = w.Namespace, w.Name, w.ResourceVersion
+		slim.Spec.Node, slim.Spec.Addresses, slim.Spec.Pools = w.Spec.Node, w.Spec.Addresses, w.Spec.Pools
+		return slim, nil
+	}
+}
+
+func (e *endpoints) set(name types.NamespacedName, next blockplan.Endpoint) {
+	have, known := e.known[name]
+	if known && have == next {
+		return
+	}
+	if known {
+		e.drop(name)
+	}
+	e.known[name] = next
+	e.r.state.AddEndpoint(next)
+	e.told(next)
+}
+
+func (e *endpoints) drop(name types.NamespacedName) {
+	have, known := e.known[name]
+	if !known {
+		return
+	}
+	delete(e.known, name)
+	e.r.state.DropEndpoint(have)
+	e.told(have)
+}
+
+func (e *endpoints) told(one blockplan.Endpoint) {
+	for _, pool := range one.Pools() {
+		e.r.o.PoolChanged(pool)
+	}
+}
+
+func nameOf(w *v1alpha1.WorkloadEndpoint) types.NamespacedName {
+	return types.NamespacedName{Namespace: w.Namespace, Name: w.Name}
+}
+
+func endpointOf(w *v1alpha1.WorkloadEndpoint) blockplan.Endpoint {
+	var addrs []netip.Addr
+	var pools []string
+	for i, text := range w.Spec.Addresses {
+		p, err := netip.ParsePrefix(text)
+		if err != nil || i >= len(w.Spec.Pools) {
+			continue // The API server lets none in.
+		}
+		addrs, pools = append(addrs, p.Addr().Unmap()), append(pools, w.Spec.Pools[i])
+	}
+	return blockplan.NewEndpoint(w.Spec.Node, addrs, pools)
+}

@@ -1,0 +1,189 @@
+// Package blocks gives blocks of pools to nodes, takes released ones back, and keeps the others in order. What the watches show
+// comes in, one change at a time; package blockplan decides; IPBlocks are created, changed and deleted. It writes nothing else.
+package blocks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/ipam/blockplan"
+)
+
+const (
+	// atOnce bounds one round, so that a pod that begins to wait meanwhile is seen soon.
+	atOnce = 64
+	// memory is how long a name is left alone that turned out to exist; the watch should show it by then.
+	memory = 30 * time.Second
+	// quarantine is how long a vanished block is given to nobody else, so that endpoints in it show up first.
+	quarantine = 5 * time.Second
+	// syncPause is the time between two looks whether the watches have shown everything.
+	syncPause = 20 * time.Millisecond
+)
+
+// Options are what a Reconciler needs.
+type Options struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// Live asks the API server.
+	Live client.Reader
+	// Endpoints lists and watches WorkloadEndpoints. They do not go through the cache: of each, a few words are kept.
+	Endpoints client.WithWatch
+	Metrics   prometheus.Registerer
+	Now       func() time.Time
+	// PoolChanged is told which pools' numbers or conflicts may have changed. It must not block.
+	PoolChanged func(pool string)
+	// Stray is told, again and again, of nodes that have blocks or endpoints but no Node. It must not block.
+	Stray func(node string)
+}
+
+// Reconciler plans and carries out, one round at a time. There is one queue item for all.
+type Reconciler struct {
+	o      Options
+	meters meterSet
+
+	// synced are the watches that must have shown everything before the first round.
+	synced []cache.InformerSynced
+
+	// round is held while blocks are created, so that no pool goes away under them.
+	round     sync.Mutex
+	shortages shortages
+	adopted   bool
+
+	mu    sync.Mutex // of what follows
+	state *blockplan.State
+	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+}
+
+// New returns a Reconciler. SetupWithManager must follow.
+func New(o Options) (*Reconciler, error) {
+	m, err := newMeters(o.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	return &Reconciler{o: o, meters: m, state: blockplan.New()}, nil
+}
+
+// +kubebuilder:rbac:groups=causeway.dev,resources=ippools;nodenetworks;blockclaims;workloadendpoints,verbs=get;list;watch
+// +kubebuilder:rbac:groups=causeway.dev,resources=ipblocks,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=servicecidrs,verbs=get;list;watch
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch,namespace=default
+
+// Reconcile runs one round.
+func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	if !r.Synced() {
+		return reconcile.Result{RequeueAfter: syncPause}, nil
+	}
+	r.round.Lock()
+	defer r.round.Unlock()
+	if err := r.adopt(ctx); err != nil {
+		return reconcile.Result{}, err
+	}
+	now := r.o.Now()
+	plan, strays := r.plan(now)
+	for _, s := range plan.Shortages {
+		r.meters.failures.WithLabelValues(s.Pool).Inc()
+	}
+	for _, pool := range r.shortages.update(now, r.isPool, plan) {
+		r.o.PoolChanged(pool)
+	}
+	for _, node := range strays {
+		r.o.Stray(node)
+	}
+	errs := errors.Join(r.create(ctx, plan.Create), r.release(ctx, plan.Release), r.mend(ctx, plan.Mend))
+	if errs != nil {
+		return reconcile.Result{}, errs
+	}
+	return reconcile.Result{RequeueAfter: r.next(plan)}, nil
+}
+
+func (r *Reconciler) plan(now time.Time) (blockplan.Plan, []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.Plan(blockplan.Turn{Now: now, Exhausted: r.shortages.names(), Budget: atOnce}), r.state.Strays()
+}
+
+func (r *Reconciler) isPool(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.HasPool(name)
+}
+
+func (r *Reconciler) next(plan blockplan.Plan) time.Duration {
+	switch {
+	case plan.More:
+		return time.Millisecond
+	case len(plan.Shortages) > 0 || plan.Again || len(plan.Release) > 0:
+		return time.Second
+	case len(r.shortages.names()) > 0:
+		return 5 * time.Second
+	}
+	return 0
+}
+
+// adopt takes over, once, what an earlier leader wrote into the pools' statuses.
+func (r *Reconciler) adopt(ctx context.Context) error {
+	if r.adopted {
+		return nil
+	}
+	var pools v1alpha1.IPPoolList
+	if err := r.o.Client.List(ctx, &pools, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list pools: %w", err)
+	}
+	for i := range pools.Items {
+		c := meta.FindStatusCondition(pools.Items[i].Status.Conditions, v1alpha1.ConditionExhausted)
+		if c != nil && c.Status == "True" {
+			r.shortages.adopt(pools.Items[i].Name, c.Message, r.o.Now())
+		}
+	}
+	r.adopted = true
+	return nil
+}
+
+// Summary returns what is known of a pool.
+func (r *Reconciler) Summary(pool string) blockplan.Summary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.Summary(pool)
+}
+
+// Exhausted returns why a pool is exhausted, or nothing.
+func (r *Reconciler) Exhausted(pool string) string { return r.shortages.sentence(pool) }
+
+// Synced says whether all watches have shown everything once, so that summaries are whole.
+func (r *Reconciler) Synced() bool {
+	for _, synced := range r.synced {
+		if !synced() {
+			return false
+		}
+	}
+	return true
+}
+
+// WhileStill calls something while no block is being created, if a pool has no block that this process knows of.
+func (r *Reconciler) WhileStill(pool string, do func() error) (bool, error) {
+	r.round.Lock()
+	defer r.round.Unlock()
+	if r.Summary(pool).Blocks > 0 {
+		return false, nil
+	}
+	return true, do()
+}
+
+// HasLeft says whether blocks or endpoints of a node are there.
+func (r *Reconciler) HasLeft(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.HasLeft(node)
+}

@@ -1,0 +1,31 @@
+package pools
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/controllers/internal/meters"
+)
+
+type meterSet struct{ addresses, blocks *prometheus.GaugeVec }
+
+func newMeters(r prometheus.Registerer) (m meterSet, err error) {
+	m.addresses, err = meters.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "causeway_ippool_addresses",
+		Help: "Addresses of an IPPool: allocated, free, and its capacity."}, []string{"pool", "state"}), nil)
+	m.blocks, err = meters.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "causeway_ippool_blocks",
+		Help: "IPBlocks that nodes own of an IPPool."}, []string{"pool"}), err)
+	return m, err
+}
+
+func (m meterSet) pool(name string, s *v1alpha1.IPPoolStatus) {
+	m.addresses.WithLabelValues(name, "allocated").Set(float64(s.Allocated))
+	m.addresses.WithLabelValues(name, "free").Set(float64(s.Free))
+	m.addresses.WithLabelValues(name, "capacity").Set(float64(s.Capacity))
+	m.blocks.WithLabelValues(name).Set(float64(s.Blocks))
+}
+
+func (m meterSet) forget(pool string) {
+	labels := prometheus.Labels{"pool": pool}
+	m.addresses.DeletePartialMatch(labels)
+	m.blocks.DeletePartialMatch(labels)
+}

@@ -1,0 +1,218 @@
+package blockplan
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+// history is a cluster of greedy, forgetful and lying nodes, with blocks and records vanishing.
+type history struct {
+	random    *rand.Rand
+	state     *State
+	pools     []v1alpha1.IPPool
+	blocks    []v1alpha1.IPBlock
+	endpoints []v1alpha1.WorkloadEndpoint
+	nodes     []testNode
+}
+
+func (h *history) step() {
+	switch h.random.IntN(6) {
+	case 0, 1:
+		n := h.random.IntN(len(h.nodes))
+		h.nodes[n].claims = h.claims()
+		h.state.SetClaim(h.nodes[n].name, h.nodes[n].claims)
+	case 2:
+		if len(h.blocks) > 0 { // by force
+			i := h.random.IntN(len(h.blocks))
+			h.state.DropBlock(netip.MustParsePrefix(h.blocks[i].Spec.CIDR), epoch) // and its time is over at once
+			h.blocks = slices.Delete(h.blocks, i, i+1)
+		}
+	case 3:
+		if len(h.endpoints) > 0 {
+			i := h.random.IntN(len(h.endpoints))
+			h.state.DropEndpoint(readEndpoint(h.endpoints[i]))
+			h.endpoints = slices.Delete(h.endpoints, i, i+1)
+		}
+	case 4:
+		if len(h.blocks) > 0 { // a pod gets an address of its node's block, mostly
+			b := h.blocks[h.random.IntN(len(h.blocks))]
+			owner := b.Spec.Node
+			if h.random.IntN(10) == 0 {
+				owner = h.nodes[h.random.IntN(len(h.nodes))].name
+			}
+			a := netip.MustParsePrefix(b.Spec.CIDR).Addr().Next()
+			e := anEndpoint(owner, b.Spec.Pool, netip.PrefixFrom(a, a.BitLen()).String())
+			h.endpoints = append(h.endpoints, e)
+			h.state.AddEndpoint(readEndpoint(e))
+		}
+	case 5:
+		i := h.random.IntN(len(h.pools))
+		h.pools[i].Spec.Disabled = !h.pools[i].Spec.Disabled
+		h.state.SetPool(mustPool(h.pools[i]))
+	}
+}
+
+func (h *history) claims() (out []v1alpha1.PoolClaim) {
+	for _, p := range h.pools {
+		c := wants(p.Name, int32(h.random.IntN(12)), int32(h.random.IntN(4)))
+		for range h.random.IntN(3) {
+			c.Held = append(c.Held, h.prefix())
+		}
+		for range h.random.IntN(3) {
+			c.Released = append(c.Released, h.prefix())
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// prefix is that of a block, or anything near one.
+func (h *history) prefix() string {
+	a := netip.MustParsePrefix(h.pools[h.random.IntN(len(h.pools))].Spec.CIDR).Addr().AsSlice()
+	a[len(a)-1] = byte(h.random.IntN(256))
+	addr, _ := netip.AddrFromSlice(a)
+	return netip.PrefixFrom(addr, addr.BitLen()-h.random.IntN(6)).Masked().String()
+}
+
+// TestNothingIsGivenTwice checks after every step that no two blocks overlap, that no block covers another node's endpoint unless
+// that endpoint was forged into it, that no node has more than its share, and that a state that was told everything one by one plans
+// what a new one plans.
+func TestNothingIsGivenTwice(t *testing.T) {
+	for seed := range uint64(60) {
+		h := &history{random: rand.New(rand.NewPCG(seed, 4)), state: New()}
+		few := func(p *v1alpha1.IPPool) { p.Spec.MaxBlocksPerNode = 3 }
+		h.pools = []v1alpha1.IPPool{aPool("a", "10.0.0.0/25", 29, few), aPool("b", "10.0.0.64/26", 30, few), aPool("c", "fd00::/123", 125, few)}
+		for n := range 4 {
+			h.nodes = append(h.nodes, aNode(fmt.Sprint("n", n)))
+		}
+		h.state = feed(h.pools, nil, nil, h.nodes)
+		now := epoch
+		for range 150 {
+			h.step()
+			now = now.Add(time.Second)
+			plan := h.state.Plan(Turn{Now: now, Budget: 3})
+			fresh := feed(h.pools, h.blocks, h.endpoints, h.nodes).Plan(Turn{Now: now, Budget: 3})
+			if got, want := show(plan), show(fresh); !slices.Equal(got, want) {
+				t.Fatalf("seed %d: told one by one: %q\ntold anew: %q", seed, got, want)
+			}
+			h.carryOut(t, plan, now)
+		}
+	}
+}
+
+func (h *history) carryOut(t *testing.T, plan Plan, now time.Time) {
+	t.Helper()
+	for _, r := range plan.Release {
+		h.state.LetGo(r.Prefix)
+		h.state.DropBlock(r.Prefix, now)
+		h.blocks = slices.DeleteFunc(h.blocks, func(b v1alpha1.IPBlock) bool { return b.Spec.CIDR == r.Prefix.String() })
+	}
+	for _, c := range plan.Create {
+		for _, e := range h.endpoints {
+			a := netip.MustParsePrefix(e.Spec.Addresses[0]).Addr()
+			if c.Prefix.Contains(a) && !h.isRival(a, c.Node) {
+				t.Fatalf("%s for %s holds %s of %s", c.Prefix, c.Node, a, e.Spec.Node)
+			}
+		}
+		b := aBlock(c.Prefix.String(), c.Pool, c.Node)
+		h.blocks = append(h.blocks, b)
+		h.state.Created(c, now)
+		h.state.SetBlock(readBlock(b))
+	}
+	share := map[string]int{}
+	for i, b := range h.blocks {
+		share[b.Spec.Pool+b.Spec.Node]++
+		for _, o := range h.blocks[:i] {
+			if netip.MustParsePrefix(b.Spec.CIDR).Overlaps(netip.MustParsePrefix(o.Spec.CIDR)) {
+				t.Fatalf("%s of %s overlaps %s of %s", b.Spec.CIDR, b.Spec.Node, o.Spec.CIDR, o.Spec.Node)
+			}
+		}
+	}
+	for who, n := range share {
+		if n > 3 {
+			t.Fatalf("%s has %d blocks", who, n)
+		}
+	}
+}
+
+// isRival says whether a node has an endpoint in the same block as an address, so that the two contradict each other.
+func (h *history) isRival(a netip.Addr, nodeName string) bool {
+	return slices.ContainsFunc(h.endpoints, func(e v1alpha1.WorkloadEndpoint) bool {
+		return e.Spec.Node == nodeName && netip.PrefixFrom(a, a.BitLen()-5).Masked().Contains(netip.MustParsePrefix(e.Spec.Addresses[0]).Addr())
+	})
+}
+
+// large is a cluster with two blocks a node, and 30 pods.
+func large(nodes int) *State {
+	s := New()
+	s.SetPool(mustPool(aPool("a", "10.0.0.0/8", 26)))
+	gaps := FindGaps(netip.MustParsePrefix("10.0.0.0/8"), 26, nil)
+	for n := range nodes {
+		name := fmt.Sprint("n", n)
+		s.SetNode(name, map[string]string{"kubernetes.io/hostname": name}, nil)
+		s.SetFacts(name, Facts{Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 168, byte(n >> 8), byte(n)})}})
+		c := v1alpha1.PoolClaim{Pool: "a", Wanted: 32}
+		for range 2 {
+			p, _ := gaps.Next()
+			s.SetBlock(Block{Prefix: p, Pool: "a", Node: name, Held: true, Object: &v1alpha1.IPBlock{},
+				Addresses: []string{netip.AddrFrom4([4]byte{192, 168, byte(n >> 8), byte(n)}).String()}})
+			c.Held = append(c.Held, p.String())
+			a := p.Addr()
+			for range 15 {
+				a = a.Next()
+				s.AddEndpoint(NewEndpoint(name, []netip.Addr{a}, []string{"a"}))
+			}
+		}
+		s.SetClaim(name, []v1alpha1.PoolClaim{c})
+	}
+	return s
+}
+
+func TestALargeClusterAtRest(t *testing.T) {
+	if plan := large(200).Plan(Turn{Now: epoch, Budget: 64}); len(show(plan)) != 0 {
+		t.Errorf("%q", show(plan))
+	}
+}
+
+// BenchmarkARoundWithOneChangedClaim is a round of the controller at 5,000 nodes, 10,000 blocks and 150,000 endpoints.
+func BenchmarkARoundWithOneChangedClaim(b *testing.B) {
+	s := large(5000)
+	s.Plan(Turn{Now: epoch, Budget: 64})
+	claims := [][]v1alpha1.PoolClaim{{wants("a", 200, 0)}, {wants("a", 32, 0)}}
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		s.SetClaim("n77", claims[i%2])
+		if plan := s.Plan(Turn{Now: epoch, Budget: 64}); len(plan.Create) != 2*(1-i%2) {
+			b.Fatal(i, show(plan))
+		}
+		i++
+	}
+}
+
+// BenchmarkFiveThousandNodesClaimAtOnce is what the planning of their first blocks costs in all.
+func BenchmarkFiveThousandNodesClaimAtOnce(b *testing.B) {
+	for b.Loop() {
+		s := New()
+		s.SetPool(mustPool(aPool("a", "10.0.0.0/8", 26)))
+		for n := range 5000 {
+			name := fmt.Sprint("n", n)
+			s.SetNode(name, nil, nil)
+			s.SetFacts(name, Facts{Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 168, byte(n >> 8), byte(n)})}})
+			s.SetClaim(name, []v1alpha1.PoolClaim{wants("a", 32, 0)})
+		}
+		for done := 0; done < 5000; {
+			plan := s.Plan(Turn{Now: epoch, Budget: 64})
+			for _, c := range plan.Create {
+				s.Created(c, epoch)
+			}
+			done += len(plan.Create)
+		}
+	}
+}

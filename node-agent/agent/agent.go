@@ -111,7 +111,7 @@ func New(o Options) (*Agent, error) {
 	a.pools = addresses.NewPools(a.view.Namespace)
 	settings := report.Settings{Client: api.Client, Node: o.Node, Log: o.Log, Observed: a.metrics.reported}
 	a.network, a.claim, a.bgpState = report.NewNetwork(settings), report.NewClaim(settings), report.NewBGPState(settings)
-	a.events, a.lease = report.NewEvents(settings, a.network), report.NewLease(settings, func() error { return nil })
+	a.events, a.lease = report.NewEvents(settings, a.network), report.NewLease(settings, func() error { return a.health.Hanging(context.Background()) })
 	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: o.Reserve, Linger: o.Linger, DemandChanged: func() { a.ledger.Wake() }})
 	identity, err := cluster.IdentityOf(o.Node, o.Config)
 	if err != nil {
@@ -135,7 +135,7 @@ func (a *Agent) Unavailable() error {
 		return errors.New("the agent waits for the Kubernetes API server to read this node's records")
 	}
 	if a.blind.Load() {
-		return errors.New("the agent has started without the Kubernetes API server and without a checkpoint, so it knows no IPPool")
+		return fmt.Errorf("%w without the Kubernetes API server and without a checkpoint, so it knows no IPPool", cniserver.ErrStarting)
 	}
 	if a.nodeGone.Load() {
 		return fmt.Errorf("the Node %s does not exist in Kubernetes", a.options.Node)

@@ -99,7 +99,6 @@ func (a *Agent) learn(ctx context.Context) error {
 	if err := a.records.Recall(ctx); err != nil {
 		return err
 	}
-	a.blind.Store(false)
 	a.noteNode()
 	close(a.live)
 	return nil
@@ -163,6 +162,7 @@ func (a *Agent) keep(ctx context.Context, work starter) error {
 	a.bgp.Adopt(learned)
 	a.datapath.FirstPass(ctx) // before the first pod, so that its MTU is known
 	a.noteNode()
+	a.blind.Store(false)
 	a.serveCalls()
 	a.log.Info("Ready", "node", a.options.Node, "endpoints", len(a.book.Endpoints()))
 	work("keep the ledger", endless(a.ledger.Run))

@@ -5,6 +5,7 @@ package cniserver
 
 import (
 	"context"
+	"errors"
 
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
@@ -44,6 +45,9 @@ type Pools interface {
 	// Fullness says in words how full a pool is.
 	Fullness(pool string) string
 }
+
+// ErrStarting is in Health's error while the agent may be able to serve pods soon, so that an ADD waits for it.
+var ErrStarting = errors.New("the agent has just started")
 
 // Health says why the agent can't serve pods now, or nil.
 type Health interface {

@@ -23,6 +23,7 @@ const (
 	maxPatience     = 2 * time.Minute
 	// startPatience is how long a call waits for an agent that starts.
 	startPatience = 10 * time.Second
+	startRetry    = 50 * time.Millisecond
 	// namespacePatience is how long an ADD waits for its pod's namespace to be seen, looking every namespaceRetry.
 	namespacePatience = 2 * time.Second
 	namespaceRetry    = 10 * time.Millisecond

@@ -361,6 +361,39 @@ func TestCallsWaitForAnAgentThatStarts(t *testing.T) {
 	})
 }
 
+func TestAnAddWaitsForAnAgentThatIsStillBlind(t *testing.T) {
+	for name, c := range map[string]struct {
+		reason error
+		want   uint
+		within time.Duration
+	}{
+		"it starts":        {fmt.Errorf("%w without a checkpoint", ErrStarting), 0, 5 * time.Second},
+		"its Node is gone": {errors.New("the Node n does not exist"), protocol.CodeTryAgainLater, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.gone = c.reason
+				s := newTestServer(t, w)
+				begin := time.Now()
+				time.AfterFunc(5*time.Second-time.Millisecond, func() {
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					w.gone = nil
+				})
+				response := s.Handle(t.Context(), request("ADD", "a"))
+				code := uint(0)
+				if response.Error != nil {
+					code = response.Error.Code
+				}
+				if took := time.Since(begin); code != c.want || took > c.within {
+					t.Errorf("after %s: %+v", took, response.Error)
+				}
+			})
+		})
+	}
+}
+
 func TestAPodOfANewNamespaceWaitsALittle(t *testing.T) {
 	for name, c := range map[string]struct {
 		after time.Duration

@@ -89,7 +89,18 @@ func (s *Server) available(ctx context.Context) *protocol.Error {
 	if bad := s.awaitSync(ctx); bad != nil {
 		return bad
 	}
-	if err := s.health.Unavailable(); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	err := s.health.Unavailable()
+	for errors.Is(err, ErrStarting) {
+		select {
+		case <-ctx.Done():
+			return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
+		case <-time.After(startRetry):
+		}
+		err = s.health.Unavailable()
+	}
+	if err != nil {
 		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
 	}
 	return nil

@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -142,6 +143,21 @@ func TestSelectorsAndAnnotations(t *testing.T) {
 		}
 		if got != "manual" {
 			return fmt.Errorf("pool %s", got)
+		}
+		return nil
+	})
+	for _, args := range [][]string{{"create", "namespace", "thief"}, {"annotate", "namespace", "thief", v1alpha1.AnnotationPools + "=team"}} {
+		if out, err := l.Kubectl(ctx, args...); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	l.Eventually(t, lab.Settle, "a pool that is asked for by name serves no namespace that it does not select", func() error {
+		p, err := l.StartPod(ctx, l.Nodes[1], "thief/a", lab.PodOptions{NoObject: true})
+		if err == nil {
+			return errors.Join(fmt.Errorf("the pod got %v", p.Addresses), del(ctx, p))
+		}
+		if !strings.Contains(err.Error(), "IPPool team") || !strings.Contains(err.Error(), "may not serve namespace thief") {
+			return err
 		}
 		return nil
 	})

@@ -38,6 +38,9 @@ type uninstaller struct {
 	o       Options
 	api     client.Client
 	cleaned bool
+	// home is the namespace for the pods that clean nodes; force says that pods of the network may be cut off.
+	home  string
+	force bool
 }
 
 // ErrPodsRun says that pods of the network still run. Nothing has been changed.
@@ -54,7 +57,7 @@ func Run(ctx context.Context, o Options) error {
 		if err != nil {
 			return u.explain(ctx, said, err)
 		}
-		step, sentence := Next(state, o.Force)
+		step, sentence := Next(state, u.force)
 		if sentence != said {
 			said = sentence
 			o.Log.Info(sentence)
@@ -93,24 +96,24 @@ func (u *uninstaller) explain(ctx context.Context, said string, err error) error
 }
 
 func (u *uninstaller) take(ctx context.Context, step Step) error {
-	workload := func(o client.Object, name string) error {
-		o.SetNamespace(v1alpha1.SystemNamespace)
+	workload := func(o client.Object, namespace, name string) error {
+		o.SetNamespace(namespace)
 		o.SetName(name)
 		return client.IgnoreNotFound(u.api.Delete(ctx, o, client.PropagationPolicy(metav1.DeletePropagationBackground)))
 	}
 	switch step {
 	case StopController:
-		return workload(&appsv1.Deployment{}, controllerName)
+		return workload(&appsv1.Deployment{}, v1alpha1.SystemNamespace, controllerName)
 	case StopAgents:
-		return workload(&appsv1.DaemonSet{}, agentName)
+		return workload(&appsv1.DaemonSet{}, v1alpha1.SystemNamespace, agentName)
 	case StartCleaning:
-		err := u.api.Create(ctx, u.o.Cleaner.daemonSet())
+		err := u.api.Create(ctx, u.o.Cleaner.daemonSet(u.home))
 		if apierrors.IsAlreadyExists(err) {
 			return nil
 		}
 		return err
 	case FinishCleaning:
-		return workload(&appsv1.DaemonSet{}, cleanupName)
+		return workload(&appsv1.DaemonSet{}, u.home, cleanupName)
 	case ReleaseObjects:
 		return u.release(ctx)
 	}

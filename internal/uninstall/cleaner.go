@@ -6,8 +6,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/causeway-net/causeway/api/v1alpha1"
 )
 
 // Cleaner says how nodes are cleaned: by the verb cleanup of the agent, in a pod on every node.
@@ -20,7 +18,7 @@ type Cleaner struct {
 
 // daemonSet returns what cleans every node. The cleaning is an init container, whose end tells that the node is clean;
 // after that the pod only stays, as those of a DaemonSet must.
-func (c Cleaner) daemonSet() *appsv1.DaemonSet {
+func (c Cleaner) daemonSet(namespace string) *appsv1.DaemonSet {
 	labels := map[string]string{nameLabel: cleanupName, "app.kubernetes.io/part-of": "causeway"}
 	privileged, readOnly, root := true, true, int64(0)
 	command := []string{"/usr/local/bin/causeway-agent", "cleanup", "--cni-bin-dir=/host/opt/cni/bin", "--cni-conf-dir=/host/etc/cni/net.d", "--run-dir=/host/run/causeway"}
@@ -54,7 +52,7 @@ func (c Cleaner) daemonSet() *appsv1.DaemonSet {
 		pod.ImagePullSecrets = append(pod.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 	}
 	return &appsv1.DaemonSet{
-		ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: cleanupName, Labels: labels},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: cleanupName, Labels: labels},
 		Spec: appsv1.DaemonSetSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{nameLabel: cleanupName}},
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -20,6 +21,10 @@ const (
 	cleanupName    = "causeway-cleanup"
 	nameLabel      = "app.kubernetes.io/name"
 )
+
+// ForceAnnotation on the namespace causeway-system, with the value force, stands for Options.Force: helm does not change the
+// values of a release whose uninstallation has failed.
+const ForceAnnotation = "causeway.dev/uninstall"
 
 // own are the kinds whose objects the uninstallation deletes, in this order: records before the blocks that they lie in,
 // blocks before the pools that they are cut from.
@@ -38,23 +43,42 @@ func (u *uninstaller) observe(ctx context.Context) (State, error) {
 			}
 		}
 	}
-	read("the DaemonSet of the agents", func() (err error) { s.Agents, err = u.exists(ctx, &appsv1.DaemonSet{}, agentName); return err })
+	system := v1alpha1.SystemNamespace
+	read("the namespace "+system, func() error { return u.observeNamespace(ctx) })
+	read("the DaemonSet of the agents", func() (err error) { s.Agents, err = u.exists(ctx, &appsv1.DaemonSet{}, system, agentName); return err })
 	read("the Deployment of the controller", func() (err error) {
-		s.Controller, err = u.exists(ctx, &appsv1.Deployment{}, controllerName)
+		s.Controller, err = u.exists(ctx, &appsv1.Deployment{}, system, controllerName)
 		return err
 	})
-	read("the DaemonSet that cleans nodes", func() (err error) { s.Cleanup, err = u.exists(ctx, &appsv1.DaemonSet{}, cleanupName); return err })
+	read("the DaemonSet that cleans nodes", func() (err error) {
+		s.Cleanup, err = u.exists(ctx, &appsv1.DaemonSet{}, u.home, cleanupName)
+		return err
+	})
 	read("the nodes", func() error { return u.observeNodes(ctx, &s) })
 	read("Causeway's pods", func() error { return u.observeOwnPods(ctx, &s) })
-	if s.Agents && !u.o.Force {
+	if s.Agents && !u.force {
 		read("the pods of the network", func() error { return u.observePods(ctx, &s) })
 	}
 	read("Causeway's objects", func() error { return u.count(ctx, &s) })
 	return s, err
 }
 
-func (u *uninstaller) exists(ctx context.Context, o client.Object, name string) (bool, error) {
-	err := u.api.Get(ctx, client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: name}, o)
+// observeNamespace says where the cleaning's pods can be: a namespace that is going takes no new ones.
+func (u *uninstaller) observeNamespace(ctx context.Context) error {
+	var n corev1.Namespace
+	err := u.api.Get(ctx, client.ObjectKey{Name: v1alpha1.SystemNamespace}, &n)
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	u.force = u.o.Force || n.Annotations[ForceAnnotation] == "force"
+	if u.home = v1alpha1.SystemNamespace; err != nil || n.DeletionTimestamp != nil {
+		u.home = metav1.NamespaceSystem
+	}
+	return nil
+}
+
+func (u *uninstaller) exists(ctx context.Context, o client.Object, namespace, name string) (bool, error) {
+	err := u.api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, o)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
@@ -80,10 +104,13 @@ func (u *uninstaller) observeNodes(ctx context.Context, s *State) error {
 // observeOwnPods finds agents and controllers that have not ended, and how far the cleaning of each node is.
 func (u *uninstaller) observeOwnPods(ctx context.Context, s *State) error {
 	var pods corev1.PodList
-	if err := u.api.List(ctx, &pods, client.InNamespace(v1alpha1.SystemNamespace)); err != nil {
+	if err := u.api.List(ctx, &pods, client.HasLabels{nameLabel}); err != nil {
 		return err
 	}
 	for _, p := range pods.Items {
+		if p.Namespace != v1alpha1.SystemNamespace && p.Namespace != u.home {
+			continue
+		}
 		ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 		node := nodeOf(s.Nodes, p.Spec.NodeName)
 		if ended || node == nil || node.Silent {

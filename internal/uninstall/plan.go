@@ -67,7 +67,7 @@ func Next(s State, force bool) (Step, string) {
 	switch {
 	case s.Agents && len(s.Pods) > 0 && !force:
 		return Refuse, fmt.Sprintf("%d pods of the network still run: %s. Delete them or move them to another network first. "+
-			"To uninstall all the same, and cut them off, use --force (helm: upgrade with uninstall.force=true first).", len(s.Pods), some(s.Pods))
+			"To uninstall all the same, and cut them off: kubectl annotate namespace causeway-system causeway.dev/uninstall=force", len(s.Pods), some(s.Pods))
 	case s.Controller:
 		return StopController, "The controller is stopped, so that it makes nothing anew."
 	case s.Agents:

@@ -134,7 +134,7 @@ func TestValuesReachTheFlags(t *testing.T) {
 	chart, err := render(t, "--set", "mtu=1400,vxlan.vni=5000000,vxlan.port=8472,nodeAddress.interfaces={bond0,eth*},nodeAddress.cidrs={192.168.0.0/16},"+
 		"agent.metrics.port=9999,agent.metrics.secure=false,agent.healthPort=9998,agent.verbosity=1,controller.metrics.port=9997,"+
 		"image.repository=registry.example:5000/net/causeway,image.digest=sha256:"+strings.Repeat("a", 64)+",paths.cniBin=/usr/lib/cni,crds.keep=true,"+
-		"uninstall.force=true,firstPools.ipv4=10.1.0.0/16,firstPools.ipv6=fd00:1::/48,firstPools.encapsulation=IPIP,podMonitor.enabled=true,podMonitor.tokenSecret.name=prometheus")
+		"firstPools.ipv4=10.1.0.0/16,firstPools.ipv6=fd00:1::/48,firstPools.encapsulation=IPIP,podMonitor.enabled=true,podMonitor.tokenSecret.name=prometheus")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestValuesReachTheFlags(t *testing.T) {
 		"registry.example:5000/net/causeway@sha256:"+strings.Repeat("a", 64), "/usr/lib/cni")
 	contains(t, words(chart["Deployment.apps causeway-system/causeway-controller"].Object), "--metrics-bind-address=:9997")
 	contains(t, words(chart["Job.batch causeway-system/causeway-first-pools"].Object), "--cidr=10.1.0.0/16", "--cidr=fd00:1::/48", "--encapsulation=IPIP", "--nat-outgoing=true")
-	contains(t, words(chart["Job.batch causeway-system/causeway-uninstall"].Object), "--force", "--keep-crds", "--cni-bin-dir=/usr/lib/cni")
+	contains(t, words(chart["Job.batch causeway-system/causeway-uninstall"].Object), "--keep-crds", "--cni-bin-dir=/usr/lib/cni")
 	if kept := chart["CustomResourceDefinition.apiextensions.k8s.io /ippools.causeway.dev"].GetAnnotations()["helm.sh/resource-policy"]; kept != "keep" {
 		t.Errorf("the definitions are not kept: %q", kept)
 	}

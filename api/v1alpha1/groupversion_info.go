@@ -29,6 +29,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&BGPPeer{}, &BGPPeerList{},
 		&BGPConfiguration{}, &BGPConfigurationList{},
 		&BGPFilter{}, &BGPFilterList{},
+		&IPReservation{}, &IPReservationList{},
 		&BlockClaim{}, &BlockClaimList{},
 		&BGPNodeState{}, &BGPNodeStateList{},
 	)

@@ -63,6 +63,15 @@ type IPPoolSpec struct {
 	// +optional
 	NATOutgoing bool `json:"natOutgoing,omitempty"`
 
+	// reserved are addresses of this pool that no pod gets: addresses (10.211.0.5), ranges (10.211.0.5-10.211.0.9, both ends
+	// included) and CIDRs (10.211.0.0/28). They can be changed at any time: a pod that has one of them keeps it.
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=79
+	// +kubebuilder:validation:items:Pattern=`^[0-9a-fA-F:.]+(/[0-9]{1,3}|-[0-9a-fA-F:.]+)?$`
+	// +listType=atomic
+	// +optional
+	Reserved []string `json:"reserved,omitempty"`
+
 	// disabled stops new addresses from being given out. Pods keep those that they have.
 	// +kubebuilder:default=false
 	// +optional

@@ -9,12 +9,15 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 )
 
 // View shows the cluster.
 type View interface {
 	Pools() []cluster.Pool
+	// Reserved are the addresses that no pod gets, whatever pool they are in.
+	Reserved() *reservation.Set
 	OwnBlocks() []cluster.Block
 	// Node reports false where the Node does not exist.
 	Node() (cluster.Node, bool)
@@ -99,7 +102,7 @@ func (l *Ledger) Settle() time.Duration {
 // SettlePools brings the pools from the view to those who choose among them, and returns what the book is to know.
 func (l *Ledger) SettlePools() []addressbook.Pool {
 	node, exists := l.o.View.Node()
-	return l.o.Pools.set(l.o.View.Pools(), node, exists)
+	return l.o.Pools.set(l.o.View.Pools(), l.o.View.Reserved(), node, exists)
 }
 
 func releasedIn(shares []addressbook.Share) []netip.Prefix {

@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
@@ -28,6 +29,12 @@ type neighbours struct {
 }
 
 func (n *neighbours) Pools() []cluster.Pool { return views(testPool("p", "10.0.0.0/16", 1, nil)) }
+
+func (n *neighbours) Reserved() *reservation.Set {
+	set, _ := reservation.Parse([]string{"10.0.0.2"}, netip.Prefix{})
+	return set
+}
+
 func (n *neighbours) Node() (cluster.Node, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -102,6 +109,15 @@ func TestABlockIsWrittenDownBeforeItIsGivenBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestReservedAddressesReachTheBook(t *testing.T) {
+	n := &neighbours{blocks: []cluster.Block{block("10.0.0.0/30")}}
+	runLedger(t, n, func(_ *Ledger, book *addressbook.Book) {
+		if b := book.Blocks()[0]; b.Available != 2 || len(b.Reserved) != 1 || b.Reserved[0].First != netip.MustParseAddr("10.0.0.2") {
+			t.Errorf("the book has %+v", b)
+		}
+	})
 }
 
 func TestANodeThatIsGoneWantsNothing(t *testing.T) {

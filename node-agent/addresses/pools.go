@@ -13,6 +13,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 )
 
@@ -43,11 +44,13 @@ type Pools struct {
 func NewPools(n Namespaces) *Pools { return &Pools{namespaces: n} }
 
 // set replaces the pools, and returns what the address book is to know of them.
-func (p *Pools) set(pools []cluster.Pool, node cluster.Node, exists bool) []addressbook.Pool {
+func (p *Pools) set(pools []cluster.Pool, reserved *reservation.Set, node cluster.Node, exists bool) []addressbook.Pool {
 	list := make([]pool, 0, len(pools))
 	known := make([]addressbook.Pool, 0, len(pools))
 	for _, in := range pools {
 		out := workOut(in, node, exists)
+		own, _ := reservation.Parse(in.Object.Spec.Reserved, out.CIDR) // the controller tells people what is wrong
+		out.Reserved = reservation.Union(own, reserved)
 		list, known = append(list, out), append(known, out.Pool)
 	}
 	slices.SortFunc(list, before)

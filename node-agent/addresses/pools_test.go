@@ -11,6 +11,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
@@ -70,7 +71,7 @@ func TestCandidates(t *testing.T) {
 		testPool("manual", "10.7.0.0/16", 99, func(p *v1alpha1.IPPool) { p.Spec.AssignmentMode = v1alpha1.AssignmentManual }),
 		testPool("team", "10.8.0.0/16", 0, func(p *v1alpha1.IPPool) { p.Spec.NamespaceSelector = label("team", "blue") }),
 		testPool("odd-team", "10.11.0.0/16", 99, func(p *v1alpha1.IPPool) { p.Spec.NamespaceSelector = unparsable }),
-	), cluster.Node{Name: "n", Labels: map[string]string{"zone": "a"}}, true)
+	), nil, cluster.Node{Name: "n", Labels: map[string]string{"zone": "a"}}, true)
 	for _, tc := range []struct {
 		namespace string
 		asked     []string
@@ -101,7 +102,7 @@ func TestCandidates(t *testing.T) {
 }
 
 func TestNoPoolServesANodeThatDoesNotExist(t *testing.T) {
-	for _, p := range NewPools(nil).set(views(testPool("p", "10.0.0.0/16", 1, nil)), cluster.Node{}, false) {
+	for _, p := range NewPools(nil).set(views(testPool("p", "10.0.0.0/16", 1, nil)), nil, cluster.Node{}, false) {
 		if p.Usable {
 			t.Errorf("pool %s is usable without a Node", p.Name)
 		}
@@ -114,6 +115,17 @@ func TestMTUIsTheSmallestOfThePools(t *testing.T) {
 	for want, names := range map[int][]string{1430: {"four", "six"}, 1450: {"four"}, 1500: {"unknown"}} {
 		if got := pools.MTU(names); got != want {
 			t.Errorf("%v: got %d, want %d", names, got, want)
+		}
+	}
+}
+
+func TestReservedAddressesOfThePoolAndOfTheCluster(t *testing.T) {
+	own := testPool("p", "10.0.0.0/16", 1, func(p *v1alpha1.IPPool) { p.Spec.Reserved = []string{"10.0.0.5", "nonsense"} })
+	everywhere, _ := reservation.Parse([]string{"10.0.0.8-10.0.0.9"}, netip.Prefix{})
+	known := NewPools(nil).set(views(own), everywhere, cluster.Node{}, true)
+	for a, want := range map[string]bool{"10.0.0.5": true, "10.0.0.9": true, "10.0.0.6": false} {
+		if known[0].Reserved.Contains(netip.MustParseAddr(a)) != want {
+			t.Errorf("%s reserved: %t", a, !want)
 		}
 	}
 }

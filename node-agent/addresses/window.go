@@ -33,11 +33,12 @@ type BlockWindow struct {
 
 // The states of an address.
 const (
-	stateFree    = "free"
-	stateKept    = "kept for the node's tunnels"
-	stateHeld    = "held"
-	stateStarts  = "reserved"
-	stateLeaving = "in transition"
+	stateFree     = "free"
+	stateKept     = "kept for the node's tunnels"
+	stateHeld     = "held"
+	stateStarts   = "starting"
+	stateReserved = "reserved for nobody"
+	stateLeaving  = "in transition"
 )
 
 // AddressWindow is one address, or a range of free ones.
@@ -66,17 +67,12 @@ func Window(d addressbook.Description, pending func(hostInterface string) string
 	w := BookWindow{Blocks: []BlockWindow{}, Waiting: d.Waiting}
 	inside := make([]bool, len(held))
 	for _, b := range d.Blocks {
-		out := BlockWindow{CIDR: b.CIDR, Pool: b.Pool, State: stateOf(b), Free: b.Capacity - b.InUse, Capacity: b.Capacity}
+		out := BlockWindow{CIDR: b.CIDR, Pool: b.Pool, State: stateOf(b), Free: b.Available, Capacity: b.Capacity}
 		if b.Kept.IsValid() {
 			out.Addresses = append(out.Addresses, AddressWindow{Address: b.Kept, State: stateKept})
 		}
-		for _, r := range b.Free {
-			free := AddressWindow{Address: r.First, State: stateFree}
-			if r.Last != r.First {
-				free.To = &r.Last
-			}
-			out.Addresses = append(out.Addresses, free)
-		}
+		out.Addresses = append(out.Addresses, ranges(b.Free, stateFree)...)
+		out.Addresses = append(out.Addresses, ranges(b.Reserved, stateReserved)...)
 		for i, a := range held {
 			if b.CIDR.Contains(a.Address) {
 				out.Addresses = append(out.Addresses, a)
@@ -92,6 +88,18 @@ func Window(d addressbook.Description, pending func(hostInterface string) string
 		}
 	}
 	return w
+}
+
+func ranges(list []addressbook.Range, state string) []AddressWindow {
+	var out []AddressWindow
+	for _, r := range list {
+		w := AddressWindow{Address: r.First, State: state}
+		if r.Last != r.First {
+			w.To = &r.Last
+		}
+		out = append(out, w)
+	}
+	return out
 }
 
 func stateOf(b addressbook.BlockState) string {

@@ -39,7 +39,7 @@ func TestTheWindowShowsEveryAddress(t *testing.T) {
   10.0.0.0                         kept for the node's tunnels
   10.0.0.1                         held by default/a eth0 (cwa) since 1970-01-01T00:00:00Z
   10.0.0.2                         in transition by default/b eth0 (cwb) since 1970-01-01T00:00:00Z: its WorkloadEndpoint is to be removed
-  10.0.0.3                         reserved by default/c eth0 (cwc) since 1970-01-01T00:00:00Z: its ADD is under way
+  10.0.0.3                         starting by default/c eth0 (cwc) since 1970-01-01T00:00:00Z: its ADD is under way
   10.0.0.4 - 10.0.0.7              free
 block 10.0.1.0/30 of pool p: 3 of 3 free, terminating; serves no new pods
   10.0.1.0                         kept for the node's tunnels

@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
 func testFile(t *testing.T) File {
@@ -39,6 +41,8 @@ func TestAViewComesBackFromItsCheckpoint(t *testing.T) {
 	v.blockHandler().Set(block("10.0.0.64/26", "n2"))
 	v.setNetwork("n2", []netip.Addr{netip.MustParseAddr("192.168.0.2")})
 	v.nodeHandler().Set(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"zone": "a"}}})
+	reserved, _ := reservation.Parse([]string{"10.0.0.7"}, netip.Prefix{})
+	v.setReservation("printer", reserved)
 	v.setNamespace("default", Namespace{Labels: map[string]string{"team": "blue"}, Pools: "p"})
 	f := testFile(t)
 	saved := time.Unix(1000, 0)
@@ -59,7 +63,7 @@ func TestAViewComesBackFromItsCheckpoint(t *testing.T) {
 	namespace, known := restored.Namespace("default")
 	if len(restored.Pools()) != 1 || restored.Pools()[0].Route != v.Pools()[0].Route || len(restored.Blocks()) != 2 || len(own) != 1 ||
 		len(own[0].NodeAddresses) != 1 || len(restored.NodeAddresses()) != 1 || !ok || node.Labels["zone"] != "a" ||
-		!known || namespace.Pools != "p" || namespace.Labels["team"] != "blue" {
+		!restored.Reserved().Equal(reserved) || !known || namespace.Pools != "p" || namespace.Labels["team"] != "blue" {
 		t.Errorf("restored pools %v, blocks %v, nodes %v, node %v, namespace %v", restored.Pools(), restored.Blocks(), restored.NodeAddresses(), node, namespace)
 	}
 	// What the API server tells bit by bit is shown when it is whole.

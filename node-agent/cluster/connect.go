@@ -42,7 +42,7 @@ func newScheme() (*runtime.Scheme, error) {
 // newMapper knows the same kinds, so that the agent starts without asking the API server what it serves.
 func newMapper() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
-	for _, kind := range []string{"IPPool", "IPBlock", "NodeNetwork", "BlockClaim", "BGPNodeState", "BGPPeer", "BGPConfiguration", "BGPFilter"} {
+	for _, kind := range []string{"IPPool", "IPReservation", "IPBlock", "NodeNetwork", "BlockClaim", "BGPNodeState", "BGPPeer", "BGPConfiguration", "BGPFilter"} {
 		m.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeRoot)
 	}
 	m.Add(v1alpha1.GroupVersion.WithKind("WorkloadEndpoint"), meta.RESTScopeNamespace)

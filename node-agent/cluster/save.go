@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
@@ -16,7 +19,9 @@ type SavedView struct {
 	Blocks     []SavedBlock            `json:"blocks"`
 	Networks   map[string][]netip.Addr `json:"networks"`
 	Namespaces map[string]Namespace    `json:"namespaces"`
-	Node       *Node                   `json:"node,omitempty"`
+	// Reserved are the addresses that IPReservations keep from all pods, as ranges.
+	Reserved []string `json:"reserved,omitempty"`
+	Node     *Node    `json:"node,omitempty"`
 }
 
 // SavedBlock is a block in a checkpoint.
@@ -47,6 +52,7 @@ func (v *View) Snapshot() *SavedView {
 			CIDR: b.CIDR, Pool: b.Pool, Node: b.Node, NodeAddresses: b.NodeAddresses, Created: b.Created, Terminating: b.Terminating,
 		})
 	}
+	out.Reserved = reservation.Union(slices.Collect(maps.Values(v.shown.reservations))...).Texts()
 	for name, addresses := range v.shown.networks {
 		out.Networks[name] = addresses
 	}
@@ -72,6 +78,7 @@ func (v *View) Restore(in *SavedView) {
 			CIDR: b.CIDR, Pool: b.Pool, Node: b.Node, NodeAddresses: b.NodeAddresses, Created: b.Created,
 		}}
 	}
+	shown.reservations[""], _ = reservation.Parse(in.Reserved, netip.Prefix{})
 	for name, addresses := range in.Networks {
 		shown.networks[name] = addresses
 	}

@@ -8,6 +8,7 @@ import (
 
 	toolscache "k8s.io/client-go/tools/cache"
 
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
@@ -53,12 +54,15 @@ type contents struct {
 	blocks     map[netip.Prefix]Block
 	networks   map[string][]netip.Addr
 	namespaces map[string]Namespace
-	node       *Node
+	// reservations are the addresses that no pod gets, by the IPReservation's name.
+	reservations map[string]*reservation.Set
+	node         *Node
 }
 
 func newContents() *contents {
 	return &contents{
 		pools: map[string]Pool{}, blocks: map[netip.Prefix]Block{}, networks: map[string][]netip.Addr{}, namespaces: map[string]Namespace{},
+		reservations: map[string]*reservation.Set{},
 	}
 }
 
@@ -179,6 +183,13 @@ func (v *View) Namespace(name string) (Namespace, bool) {
 	return n, ok
 }
 
+// Reserved returns the addresses that IPReservations keep from all pods.
+func (v *View) Reserved() *reservation.Set {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return reservation.Union(slices.Collect(maps.Values(v.shown.reservations))...)
+}
+
 // goLive shows what the API server has told from now on.
 func (v *View) goLive() {
 	v.mu.Lock()
@@ -296,6 +307,20 @@ func (v *View) setNode(n *Node) {
 		}
 		c.node = n
 		return OwnNode
+	})
+}
+
+// setReservation notes what an IPReservation reserves; nil for one that is gone.
+func (v *View) setReservation(name string, s *reservation.Set) {
+	v.change(func(c *contents) Change {
+		if s.Equal(c.reservations[name]) {
+			return 0
+		}
+		c.reservations[name] = s
+		if s == nil {
+			delete(c.reservations, name)
+		}
+		return PoolUse
 	})
 }
 

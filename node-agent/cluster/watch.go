@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
 // Handler gets the objects of one kind as they come, change and go.
@@ -56,6 +58,7 @@ func (v *View) Follow(ctx context.Context, c *Connection, network Handler[*v1alp
 		note(Watch(ctx, c, &v1alpha1.IPPool{}, v.poolHandler())),
 		note(Watch(ctx, c, &v1alpha1.IPBlock{}, v.blockHandler())),
 		note(Watch(ctx, c, &v1alpha1.NodeNetwork{}, v.networkHandler(network))),
+		note(Watch(ctx, c, &v1alpha1.IPReservation{}, v.reservationHandler())),
 		note(Watch(ctx, c, &corev1.Node{}, v.nodeHandler())),
 		note(Watch(ctx, c, namespace, Handler[*metav1.PartialObjectMetadata]{
 			Set:  func(o *metav1.PartialObjectMetadata) { v.setNamespace(o.Name, parseNamespace(o)) },
@@ -87,6 +90,16 @@ func (v *View) poolHandler() Handler[*v1alpha1.IPPool] {
 			}
 		},
 		Drop: func(o *v1alpha1.IPPool) { v.dropPool(o.Name) },
+	}
+}
+
+func (v *View) reservationHandler() Handler[*v1alpha1.IPReservation] {
+	return Handler[*v1alpha1.IPReservation]{
+		Set: func(o *v1alpha1.IPReservation) {
+			set, _ := reservation.Parse(o.Spec.Addresses, netip.Prefix{}) // the controller tells people what is wrong
+			v.setReservation(o.Name, set)
+		},
+		Drop: func(o *v1alpha1.IPReservation) { v.setReservation(o.Name, nil) },
 	}
 }
 

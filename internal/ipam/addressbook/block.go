@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"net/netip"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
 // maxBlockBits bounds a block to 2^16 addresses, more than the API allows (2^12), whatever comes in.
@@ -14,6 +16,7 @@ type block struct {
 	cidr     netip.Prefix
 	pool     string
 	used     []uint64
+	reserved []uint64 // bit i is set when address i is given to nobody; nil for none
 	size     int
 	inUse    int // used, without the kept first address
 	next     int
@@ -37,22 +40,56 @@ func newBlock(cidr netip.Prefix, pool string, now time.Time) *block {
 	return b
 }
 
-// capacity is the number of addresses that pods can have.
-func (b *block) capacity() int {
-	if b.size == 1 {
-		return 1
+// setReserved notes which addresses are given to nobody. Pods that have one keep it.
+func (b *block) setReserved(set *reservation.Set) {
+	b.reserved = nil
+	for _, r := range set.In(b.cidr) {
+		if b.reserved == nil {
+			b.reserved = make([]uint64, len(b.used))
+		}
+		first := indexOf(b.cidr.Addr(), r.From())
+		last := min(indexOf(b.cidr.Addr(), r.To()), b.size-1)
+		for i := max(first, 0); i <= last; i++ {
+			b.reserved[i/64] |= 1 << (i % 64)
+		}
 	}
-	return b.size - 1
 }
 
-func (b *block) free() int { return b.capacity() - b.inUse }
+// taken is one word of the addresses that can't be given out.
+func (b *block) taken(word int) uint64 {
+	if b.reserved == nil {
+		return b.used[word]
+	}
+	return b.used[word] | b.reserved[word]
+}
+
+// capacity is the number of addresses that pods can be given.
+func (b *block) capacity() int {
+	n := b.size
+	for _, w := range b.reserved {
+		n -= bits.OnesCount64(w)
+	}
+	if b.size > 1 && (b.reserved == nil || b.reserved[0]&1 == 0) {
+		n-- // the tunnels' address
+	}
+	return n
+}
+
+// free is the number of addresses that can be given out now.
+func (b *block) free() int {
+	n := 0
+	for word := range b.used {
+		n += bits.OnesCount64(^b.taken(word))
+	}
+	return n
+}
 
 // take marks the next free address after the one that was given last, so that an address rests before it is used again.
 func (b *block) take() (netip.Addr, bool) {
 	words := len(b.used)
 	for i := range words + 1 {
 		w := (b.next/64 + i) % words
-		free := ^b.used[w]
+		free := ^b.taken(w)
 		if i == 0 {
 			free &= ^uint64(0) << (b.next % 64)
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
 // State is how far an endpoint has come.
@@ -66,6 +68,14 @@ type Pool struct {
 	Spare bool
 	// BlockCapacity is the number of addresses that pods can have of one block.
 	BlockCapacity int
+	// Reserved addresses are given to nobody. Pods that have one keep it.
+	Reserved *reservation.Set
+}
+
+func (p Pool) equal(o Pool) bool {
+	same := p.Reserved.Equal(o.Reserved)
+	p.Reserved, o.Reserved = nil, nil
+	return same && p == o
 }
 
 // Block is one of the node's own IPBlocks.
@@ -126,8 +136,11 @@ func (b *Book) SetPools(pools []Pool) {
 	for _, p := range pools {
 		next[p.Name] = p
 	}
-	if !maps.Equal(b.pools, next) {
+	if !maps.EqualFunc(b.pools, next, Pool.equal) {
 		b.pools = next
+		for _, known := range b.blocks {
+			known.setReserved(next[known.pool].Reserved)
+		}
 		b.wake()
 	}
 }
@@ -161,6 +174,7 @@ func (b *Book) SetHeld(blocks []Block) {
 func (b *Book) addBlock(in Block) *block {
 	added := newBlock(in.CIDR, in.Pool, b.now())
 	added.released = b.released[in.CIDR]
+	added.setReserved(b.pools[in.Pool].Reserved)
 	for a := range b.holders {
 		if in.CIDR.Contains(a) {
 			added.mark(a)

@@ -8,8 +8,11 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
 type clock struct{ now time.Time }
@@ -358,6 +361,63 @@ func TestAskedAddressesAreGivenOrRefused(t *testing.T) {
 				t.Errorf("%v: a refused request kept an address", tc.exact)
 			}
 		}
+	}
+}
+
+func TestReservedAddressesAreGivenToNobody(t *testing.T) {
+	b := newTestBook(&clock{}, 0)
+	p := pool("p", "10.0.0.0/29", 7)
+	reserve := func(entries ...string) {
+		set, problems := reservation.Parse(entries, p.CIDR)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		p.Reserved = set
+		b.SetPools([]Pool{p})
+	}
+	reserve("10.0.0.2-10.0.0.3", "10.0.0.6")
+	b.SetBlocks([]Block{own("10.0.0.0/29", "p")})
+	if s := b.Blocks()[0]; s.Capacity != 4 || s.Available != 4 || len(s.Reserved) != 2 || s.Reserved[0] != (Range{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")}) {
+		t.Errorf("a block with three reserved addresses: %+v", s)
+	}
+	var got []string
+	for i := range 4 {
+		e, err := b.Reserve(ended(), ask(fmt.Sprint(i), "p"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.Addresses[0].String())
+	}
+	if want := []string{"10.0.0.1", "10.0.0.4", "10.0.0.5", "10.0.0.7"}; !slices.Equal(got, want) {
+		t.Errorf("gave %v, want %v", got, want)
+	}
+	if _, err := b.Reserve(ended(), ask("more", "p")); err == nil {
+		t.Error("gave a reserved address when no other was left")
+	}
+	exact := ask("asks", "p")
+	exact.Exact = []netip.Addr{netip.MustParseAddr("10.0.0.6")}
+	if _, err := b.Reserve(ended(), exact); err == nil || !strings.Contains(err.Error(), "reserved") {
+		t.Errorf("an asked address that is reserved: %v", err)
+	}
+
+	// A pod keeps an address that is reserved later, and nobody gets it anew.
+	reserve("10.0.0.4")
+	if e, ok := b.Get("1"); !ok || e.Addresses[0].String() != "10.0.0.4" {
+		t.Errorf("the running pod has %v", e.Addresses)
+	}
+	free(b, "1")
+	if b.Blocks()[0].Available != 3 {
+		t.Errorf("after its end: %+v", b.Blocks()[0])
+	}
+	for i := range 3 {
+		e, err := b.Reserve(ended(), ask(fmt.Sprint("late", i), "p"))
+		if err != nil || e.Addresses[0].String() == "10.0.0.4" {
+			t.Errorf("gave %v, %v", e.Addresses, err)
+		}
+	}
+	reserve()
+	if e, err := b.Reserve(ended(), ask("last", "p")); err != nil || e.Addresses[0].String() != "10.0.0.4" {
+		t.Errorf("nothing is reserved any more, but: %v, %v", e.Addresses, err)
 	}
 }
 

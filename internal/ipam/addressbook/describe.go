@@ -15,12 +15,14 @@ type BlockState struct {
 	Usable bool
 	// Released blocks are never used again.
 	Released bool
-	// Capacity is how many addresses pods can have, InUse how many they have.
+	// Capacity is how many addresses pods can be given, InUse how many they have: reserved ones too.
 	Capacity, InUse int
+	// Available is how many addresses can be given out now.
+	Available int
 	// Kept is the address that is kept for the node's tunnels. It is invalid where no address is kept.
 	Kept netip.Addr
-	// Free are the addresses that no pod has, as ranges.
-	Free []Range
+	// Free are the addresses that can be given out now, as ranges, Reserved those that nobody has and nobody is given.
+	Free, Reserved []Range
 }
 
 // Range is a range of addresses, both ends included.
@@ -59,7 +61,9 @@ func (b *Book) Blocks() []BlockState {
 	for _, known := range b.blocks {
 		s := BlockState{
 			CIDR: known.cidr, Pool: known.pool, Present: known.present, Usable: known.usable, Released: known.released,
-			Capacity: known.capacity(), InUse: known.inUse, Free: known.freeRanges(),
+			Capacity: known.capacity(), InUse: known.inUse, Available: known.free(),
+			Free:     known.ranges(func(word int) uint64 { return ^known.taken(word) }),
+			Reserved: known.ranges(func(word int) uint64 { return known.taken(word) &^ known.used[word] }),
 		}
 		if known.size > 1 {
 			s.Kept = known.cidr.Addr()
@@ -70,15 +74,16 @@ func (b *Book) Blocks() []BlockState {
 	return out
 }
 
-func (b *block) freeRanges() []Range {
+// ranges returns the addresses whose bits are set in what each word gives.
+func (b *block) ranges(bits func(word int) uint64) []Range {
 	var out []Range
 	first := -1 // of the range that is open
 	for i := range b.size + 1 {
-		free := i < b.size && b.used[i/64]&(1<<(i%64)) == 0
+		set := i < b.size && bits(i/64)&(1<<(i%64)) != 0
 		switch {
-		case free && first < 0:
+		case set && first < 0:
 			first = i
-		case !free && first >= 0:
+		case !set && first >= 0:
 			out = append(out, Range{addrAt(b.cidr.Addr(), first), addrAt(b.cidr.Addr(), i-1)})
 			first = -1
 		}

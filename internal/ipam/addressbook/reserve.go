@@ -233,6 +233,9 @@ func (b *Book) takeExact(pool Pool, a netip.Addr) (netip.Addr, string, error) {
 		if len(b.holders[a]) > 0 || (known.size > 1 && a == known.cidr.Addr()) {
 			return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is taken", a, pool.Name)
 		}
+		if pool.Reserved.Contains(a) {
+			return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is reserved (the IPPool's reserved, or an IPReservation); ask for another", a, pool.Name)
+		}
 		known.mark(a)
 		return a, pool.Name, nil
 	}

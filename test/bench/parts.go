@@ -99,9 +99,7 @@ func (b *bench) onLab(ctx context.Context, nodes int, parts []part) error {
 	}
 	for _, p := range parts {
 		if err := p.run(b, ctx); err != nil {
-			if log, readErr := os.ReadFile(b.node.AgentLog()); readErr == nil {
-				_, _ = os.Stderr.Write(log) // To explain the error that follows.
-			}
+			l.Dump(ctx, os.Stderr) // to explain the error that follows
 			return fmt.Errorf("measure %s: %w", p.name, err)
 		}
 		if err := b.table.print(log); err != nil {

@@ -32,6 +32,23 @@ func TestLabItself(t *testing.T) {
 			}
 		}
 	}
+	// Nodes that come later leave the router's hardware address alone, which the others know.
+	router := func() string {
+		out, err := l.Command(ctx, "cat", "/sys/class/net/sub-1/address").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	before := router()
+	for i := range 8 {
+		if _, err := l.AddNode(ctx, fmt.Sprintf("later%d", i), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := router(); after != before {
+		t.Errorf("the router's hardware address has changed from %s to %s", before, after)
+	}
 	if out, err := l.Nodes[2].Run(ctx, "ls", "/run", "/run/netns", "/etc/cni/net.d"); err != nil || !strings.Contains(out, "10-causeway.conflist") {
 		t.Errorf("%v: %s", err, out)
 	}

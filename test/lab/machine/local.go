@@ -3,9 +3,11 @@ package machine
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -28,9 +30,12 @@ func NewLocal(labNode string) *Local {
 	return &Local{holder: labNode, holders: map[string]*exec.Cmd{}}
 }
 
-// Bridge makes an underlay segment with the given addresses on this side, and plugs links into it.
+// Bridge makes an underlay segment with the given addresses on this side, and plugs links into it. Its MAC is given, since it
+// would change with each node that is added, and the others would send to the old one until they ask again.
 func Bridge(ctx context.Context, name string, addresses, links []string) error {
-	lines := []string{"link add " + name + " type bridge", "link set " + name + " up"}
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 0}
+	_, _ = rand.Read(mac[1:]) // It never fails (crypto/rand).
+	lines := []string{"link add " + name + " address " + mac.String() + " type bridge", "link set " + name + " up"}
 	for _, a := range addresses {
 		lines = append(lines, "addr add "+a+nodad(a)+" dev "+name)
 	}

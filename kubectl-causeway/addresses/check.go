@@ -1,14 +1,12 @@
 package addresses
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/kubectl-causeway/objects"
@@ -16,65 +14,9 @@ import (
 
 // CheckKinds are what Check wants to see.
 var CheckKinds = []objects.Kind{
-	objects.IPPools, objects.IPBlocks, objects.WorkloadEndpoints, objects.BlockClaims, objects.Nodes, objects.Pods, objects.Leases,
+	objects.IPPools, objects.IPBlocks, objects.WorkloadEndpoints, objects.BlockClaims, objects.Nodes, objects.NodeNetworks, objects.Pods,
+	objects.SystemPods,
 }
-
-// Account is the outcome of a check: what was counted, and every disagreement.
-type Account struct {
-	Addresses     int            `json:"addresses"`
-	Records       int            `json:"records"`
-	Pods          int            `json:"pods"`
-	Blocks        int            `json:"blocks"`
-	Pools         int            `json:"pools"`
-	Books         int            `json:"books"`
-	Disagreements []Disagreement `json:"disagreements"`
-	// Unread are kinds that could not be read; what depends on them was not checked.
-	Unread []objects.Unread `json:"unread,omitempty"`
-	// Silent are the nodes whose address book could not be asked, and why.
-	Silent map[string]string `json:"silent,omitempty"`
-}
-
-// Disagreement is one thing that two places say differently.
-type Disagreement struct {
-	// Reason names the sort, Subject what it is about; together they tell disagreements apart.
-	Reason  string `json:"reason"`
-	Subject string `json:"subject"`
-	// Message says what is wrong, Advice what to do. Both are sentences.
-	Message string `json:"message"`
-	Advice  string `json:"advice"`
-	// Stale is the record whose deletion mends it without harm, if there is one.
-	Stale *Record `json:"stale,omitempty"`
-}
-
-// Record is a WorkloadEndpoint as it was seen.
-type Record struct {
-	Namespace string    `json:"namespace"`
-	Name      string    `json:"name"`
-	UID       types.UID `json:"uid"`
-	Node      string    `json:"node"`
-	Pod       string    `json:"pod"`
-	Addresses []string  `json:"addresses"`
-}
-
-// The sorts of disagreements.
-const (
-	AddressTwice     = "AddressTwice"
-	NoBlock          = "NoBlock"
-	ForeignBlock     = "ForeignBlock"
-	WrongPool        = "WrongPool"
-	PodGone          = "PodGone"
-	PodEnded         = "PodEnded"
-	PodElsewhere     = "PodElsewhere"
-	NodeGone         = "NodeGone"
-	NoRecord         = "NoRecord"
-	OtherAddress     = "OtherAddress"
-	BlockWithoutPool = "BlockWithoutPool"
-	BlockOutside     = "BlockOutside"
-	BlocksOverlap    = "BlocksOverlap"
-	BlockLost        = "BlockLost"
-	BlockUnknown     = "BlockUnknown"
-	BookDiffers      = "BookDiffers"
-)
 
 // check is one look, with what is looked up again and again.
 type check struct {
@@ -109,24 +51,6 @@ func Check(c *objects.Cluster) Account {
 	Sort(k.found)
 	return Account{Addresses: len(all), Records: len(c.Endpoints.Items), Pods: running, Blocks: len(c.Blocks.Items), Pools: len(c.Pools.Items),
 		Disagreements: k.found, Unread: c.Unread}
-}
-
-// Sort puts disagreements in order.
-func Sort(list []Disagreement) {
-	slices.SortFunc(list, func(a, b Disagreement) int {
-		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Message, b.Message))
-	})
-}
-
-// Lasting are the disagreements of a second look that the first one had too. The others were changes in the middle of a look.
-func Lasting(first, second []Disagreement) []Disagreement {
-	out := []Disagreement{}
-	for _, d := range second {
-		if slices.ContainsFunc(first, func(e Disagreement) bool { return e.Reason == d.Reason && e.Subject == d.Subject }) {
-			out = append(out, d)
-		}
-	}
-	return out
 }
 
 func (k *check) add(d Disagreement) { k.found = append(k.found, d) }

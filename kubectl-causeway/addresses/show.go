@@ -136,3 +136,17 @@ func (x *index) find(a netip.Addr) *indexed {
 	}
 	return nil
 }
+
+// Position is the block's number in its pool, from 0; -1 if it lies outside or too far in to be counted.
+func (b Block) Position(p Pool) int64 {
+	pool, err := netip.ParsePrefix(p.CIDR)
+	if err != nil || !pool.Contains(b.prefix.Addr()) || b.prefix.Bits() < pool.Bits() || b.prefix.Bits()-pool.Bits() >= 63 {
+		return -1
+	}
+	var n int64
+	bytes := b.prefix.Addr().AsSlice()
+	for i := pool.Bits(); i < b.prefix.Bits(); i++ {
+		n = n<<1 | int64(bytes[i/8]>>(7-i%8)&1)
+	}
+	return n
+}

@@ -97,77 +97,6 @@ func printAnswer(p *text.Page, a addresses.Answer) {
 	}
 }
 
-func (a *app) ipamCheck() *cobra.Command {
-	var format output
-	var pause time.Duration
-	c := &cobra.Command{
-		Use: "check", Short: "Account for every address, and name what does not fit together", Args: cobra.NoArgs,
-		Long: "Account for every address: records, blocks, pools, pods and nodes must agree. What does not is looked at twice, since\n" +
-			"things change in the middle of a look; only what lasts is reported. The exit code is 1 if anything is.",
-		RunE: func(c *cobra.Command, _ []string) error {
-			account, err := a.account(c.Context(), pause)
-			if err != nil {
-				return err
-			}
-			if err := format.print(a.o.Streams.Out, account, func(p *text.Page) { printAccount(p, account) }); err != nil {
-				return err
-			}
-			if len(account.Disagreements) > 0 || len(account.Unread) > 0 {
-				return errTrouble
-			}
-			return nil
-		},
-	}
-	format.add(c)
-	c.Flags().DurationVar(&pause, "pause", 5*time.Second, "time between the first and the second look")
-	return c
-}
-
-// account looks once, and a second time if something does not fit.
-func (a *app) account(ctx context.Context, pause time.Duration) (addresses.Account, error) {
-	connection, err := a.connect()
-	if err != nil {
-		return addresses.Account{}, err
-	}
-	look := func() (addresses.Account, error) {
-		cluster, err := connection.Look(ctx, addresses.CheckKinds...)
-		if err != nil {
-			return addresses.Account{}, err
-		}
-		return addresses.Check(cluster), nil
-	}
-	first, err := look()
-	if err != nil || len(first.Disagreements) == 0 {
-		return first, err
-	}
-	select {
-	case <-ctx.Done():
-		return first, ctx.Err()
-	case <-time.After(pause):
-	}
-	second, err := look()
-	second.Disagreements = addresses.Lasting(first.Disagreements, second.Disagreements)
-	return second, err
-}
-
-func printAccount(p *text.Page, a addresses.Account) {
-	p.Printf("Looked at %d addresses of %d records, %d pods, %d blocks and %d pools.\n", a.Addresses, a.Records, a.Pods, a.Blocks, a.Pools)
-	for _, u := range a.Unread {
-		p.Printf("%s The %s could not be read, so what depends on them was not checked: %s.\n", p.Colour(text.Yellow, "Not checked:"), u.Kind, u.Why)
-	}
-	for _, d := range a.Disagreements {
-		p.Printf("%s %s\n  What to do: %s\n", p.Colour(text.Red, d.Reason+":"), d.Message, d.Advice)
-	}
-	switch n := len(a.Disagreements); {
-	case n == 1:
-		p.Printf("1 thing does not fit together.\n")
-	case n > 1:
-		p.Printf("%d things do not fit together.\n", n)
-	case len(a.Unread) == 0:
-		p.Printf("%s\n", p.Colour(text.Green, "Everything fits together."))
-	}
-}
-
 // freed is what became of one record.
 type freed struct {
 	addresses.Record
@@ -176,14 +105,14 @@ type freed struct {
 
 func (a *app) ipamFree() *cobra.Command {
 	var format output
-	var pause time.Duration
+	var how checking
 	var dryRun bool
 	c := &cobra.Command{
 		Use: "free", Short: "Delete records of pods that are gone, so that their addresses come back", Args: cobra.NoArgs,
 		Long: "Delete the WorkloadEndpoints that `ipam check` names and whose pod is gone. This is safe: an agent that still has the\n" +
 			"pod's link writes the record again and keeps the address. With --dry-run nothing is deleted.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			account, err := a.account(c.Context(), pause)
+			account, err := a.account(c.Context(), how)
 			if err != nil {
 				return err
 			}
@@ -208,7 +137,7 @@ func (a *app) ipamFree() *cobra.Command {
 		},
 	}
 	format.add(c)
-	c.Flags().DurationVar(&pause, "pause", 5*time.Second, "time between the two looks of the check")
+	c.Flags().DurationVar(&how.pause, "pause", 5*time.Second, "time between the two looks of the check")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be deleted")
 	return c
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -17,11 +18,13 @@ import (
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
 	"github.com/causeway-net/causeway/kubectl-causeway/objects"
 	"github.com/causeway-net/causeway/kubectl-causeway/text"
+	"github.com/causeway-net/causeway/kubectl-causeway/windows"
 )
 
 // Exit codes, for scripts.
@@ -40,6 +43,8 @@ var errTrouble = errors.New("something is wrong")
 // Options are what the program gets from outside.
 type Options struct {
 	Streams genericiooptions.IOStreams
+	// Agents reaches the nodes' agents. Default: in their pods, as kubectl exec does.
+	Agents windows.Agents
 }
 
 // Run runs a command and returns its exit code.
@@ -48,6 +53,7 @@ func Run(o Options, args []string) int {
 	defer stop()
 	// The API client logs what its errors say too.
 	log.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
 	c := New(o)
 	c.SetArgs(args)
 	err := c.ExecuteContext(ctx)
@@ -76,7 +82,7 @@ func New(o Options) *cobra.Command {
 	root.SetOut(o.Streams.Out)
 	root.SetErr(o.Streams.ErrOut)
 	a.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(a.status(), a.ipam(), a.bgp(), a.convert(), a.version())
+	root.AddCommand(a.status(), a.ipam(), a.bgp(), a.window("plan"), a.window("book"), a.picture(), a.diag(), a.convert(), a.version())
 	return root
 }
 
@@ -94,6 +100,14 @@ func (a *app) connect() (*objects.Connection, error) {
 	return objects.Connect(config)
 }
 
+// agents reaches the agents of a cluster that was looked at with the kind SystemPods.
+func (a *app) agents(connection *objects.Connection, c *objects.Cluster) windows.Agents {
+	if a.o.Agents != nil {
+		return a.o.Agents
+	}
+	return windows.NewPods(connection.Config, c)
+}
+
 // look connects and lists kinds.
 func (a *app) look(ctx context.Context, kinds ...objects.Kind) (*objects.Cluster, error) {
 	c, err := a.connect()
@@ -103,13 +117,15 @@ func (a *app) look(ctx context.Context, kinds ...objects.Kind) (*objects.Cluster
 	return c.Look(ctx, kinds...)
 }
 
+var formats = []cobra.Completion{"table", "wide", "json", "yaml"}
+
 // output is the flag -o.
 type output struct{ format string }
 
 func (f *output) add(c *cobra.Command) {
 	c.Flags().StringVarP(&f.format, "output", "o", "table", "table, wide, json or yaml")
 	// The only way to fail is a flag that does not exist.
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"table", "wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (f *output) wide() bool { return f.format == "wide" }
@@ -127,6 +143,13 @@ func (f *output) print(w io.Writer, value any, table func(p *text.Page)) error {
 	case "yaml":
 		out, err := yaml.Marshal(value)
 		return write(w, out, err)
+	}
+	return f.valid()
+}
+
+func (f *output) valid() error {
+	if slices.Contains(formats, f.format) {
+		return nil
 	}
 	return fmt.Errorf("there is no output format %q: use table, wide, json or yaml", f.format)
 }

@@ -39,6 +39,10 @@ func TestPlugin(t *testing.T) {
 		await(t, l, 0, []string{"version"}, "Kubernetes v1.")
 	})
 	t.Run("values", func(t *testing.T) { values(t, l) })
+	t.Run("windows", func(t *testing.T) { agentsSay(t, l) })
+	t.Run("map", func(t *testing.T) { drawn(t, l) })
+	t.Run("diag", func(t *testing.T) { packed(t, l) })
+	t.Run("import", func(t *testing.T) { imported(t, l) })
 	t.Run("errors", func(t *testing.T) {
 		await(t, l, 2, []string{"status", "-o", "xml"}, "use table, wide, json or yaml")
 		await(t, l, 2, []string{"bgp", "node9"}, "node node9 has no BGPNodeState")

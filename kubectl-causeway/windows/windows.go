@@ -1,0 +1,102 @@
+// Package windows looks through the windows of running agents: their address book and their plan. It takes a node's name, and
+// returns what its agent says. How the agent is reached is behind an interface. It decides nothing.
+package windows
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/remotecommand"
+
+	"github.com/causeway-net/causeway/kubectl-causeway/objects"
+	"github.com/causeway-net/causeway/node-agent/addresses"
+)
+
+// Agents runs `causeway-agent` with some arguments beside the agent of a node, and returns what it prints.
+type Agents interface {
+	Run(ctx context.Context, node string, args ...string) ([]byte, error)
+}
+
+// Text returns a window as people read it: "book" or "plan".
+func Text(ctx context.Context, a Agents, node, window string) ([]byte, error) {
+	return a.Run(ctx, node, "debug", window)
+}
+
+// JSON returns a window as a program reads it.
+func JSON(ctx context.Context, a Agents, node, window string) ([]byte, error) {
+	return a.Run(ctx, node, "debug", window, "--json")
+}
+
+// atOnce is how many agents are asked at a time.
+const atOnce = 16
+
+// Books returns the address books of nodes, and why some of them did not answer.
+func Books(ctx context.Context, a Agents, nodes []string) (map[string]addresses.BookWindow, map[string]string) {
+	books, silent := map[string]addresses.BookWindow{}, map[string]string{}
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for _, node := range nodes {
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			var book addresses.BookWindow
+			text, err := JSON(ctx, a, node, "book")
+			if err == nil {
+				err = json.Unmarshal(text, &book)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				silent[node] = err.Error()
+				return
+			}
+			books[node] = book
+		})
+	}
+	group.Wait()
+	return books, silent
+}
+
+// Pods reaches agents as kubectl exec does: in their pods, through the API server, so that nodes need no open port.
+type Pods struct {
+	Config *rest.Config
+	// Find returns the pod of a node's agent, or nil.
+	Find func(node string) *corev1.Pod
+}
+
+// NewPods reaches the agents of a cluster that was looked at with the kind SystemPods.
+func NewPods(config *rest.Config, c *objects.Cluster) Pods {
+	return Pods{Config: config, Find: c.AgentPod}
+}
+
+// Run runs causeway-agent in the container of the node's agent.
+func (p Pods) Run(ctx context.Context, node string, args ...string) ([]byte, error) {
+	pod := p.Find(node)
+	if pod == nil {
+		return nil, fmt.Errorf("node %s has no pod of an agent: see kubectl causeway status", node)
+	}
+	client, err := kubernetes.NewForConfig(p.Config)
+	if err != nil {
+		return nil, fmt.Errorf("reach the API server: %w", err)
+	}
+	target := client.CoreV1().RESTClient().Post().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Container: "agent", Command: append([]string{"causeway-agent"}, args...), Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
+	executor, err := remotecommand.NewWebSocketExecutor(p.Config, "GET", target.String())
+	if err != nil {
+		return nil, fmt.Errorf("reach the agent of node %s: %w", node, err)
+	}
+	var out, errs bytes.Buffer
+	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &errs}); err != nil {
+		return nil, fmt.Errorf("run causeway-agent in pod %s of node %s: %w: %s", pod.Name, node, err, strings.TrimSpace(errs.String()))
+	}
+	return out.Bytes(), nil
+}

@@ -236,7 +236,11 @@ func TestShow(t *testing.T) {
 func TestFind(t *testing.T) {
 	c := consistent()
 	c.Networks.Items = []v1alpha1.NodeNetwork{{ObjectMeta: named("node1"), Status: v1alpha1.NodeNetworkStatus{Addresses: []v1alpha1.NodeAddress{{Address: "192.168.0.1"}}}}}
+	c.Reservations.Items = []v1alpha1.IPReservation{{ObjectMeta: named("lab"), Spec: v1alpha1.IPReservationSpec{Addresses: []string{"10.0.0.20-10.0.0.29"}, Reason: "printers"}}}
+	c.Pools.Items[1].Spec.Reserved = []string{"fd00::9"}
 	for address, want := range map[string]string{
+		"10.0.0.25":   "four 10.0.0.0/26 node1 No pod gets the address: it is reserved by IPReservation lab (printers).",
+		"fd00::9":     "six fd00::/122 node1 No pod gets the address: it is reserved by IPPool six.",
 		"10.0.0.1":    "four 10.0.0.0/26 node1 Pod default/a on node node1 has the address.",
 		"fd00::41":    "six fd00::40/122 node2 Pod default/b on node node2 has the address.",
 		"10.0.0.64":   "four 10.0.0.64/26 node2 The address is kept for the tunnels of node node2.",

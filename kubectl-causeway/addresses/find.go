@@ -3,6 +3,7 @@ package addresses
 import (
 	"net/netip"
 
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 	"github.com/causeway-net/causeway/kubectl-causeway/objects"
 )
 
@@ -44,6 +45,8 @@ func Find(c *objects.Cluster, a netip.Addr) Answer {
 	}
 	switch {
 	case out.Use != "":
+	case len(out.Holders) == 0 && reserved(c, a) != "":
+		out.Use = "No pod gets the address: it is reserved by " + reserved(c, a) + "."
 	case len(out.Holders) == 1:
 		out.Use = "Pod " + out.Holders[0].Pod + " on node " + out.Holders[0].Node + " has the address."
 	case len(out.Holders) > 1:
@@ -58,4 +61,25 @@ func Find(c *objects.Cluster, a netip.Addr) Answer {
 		out.Use = "The address is in no pool."
 	}
 	return out
+}
+
+// reserved names what reserves an address, or nothing.
+func reserved(c *objects.Cluster, a netip.Addr) string {
+	for i := range c.Pools.Items {
+		p := &c.Pools.Items[i]
+		if set, _ := reservation.Parse(p.Spec.Reserved, netip.Prefix{}); set.Contains(a) {
+			return "IPPool " + p.Name
+		}
+	}
+	for i := range c.Reservations.Items {
+		r := &c.Reservations.Items[i]
+		if set, _ := reservation.Parse(r.Spec.Addresses, netip.Prefix{}); set.Contains(a) {
+			name := "IPReservation " + r.Name
+			if r.Spec.Reason != "" {
+				name += " (" + r.Spec.Reason + ")"
+			}
+			return name
+		}
+	}
+	return ""
 }

@@ -32,7 +32,7 @@ func (a *app) ipamShow() *cobra.Command {
 		Use: "show [ADDRESS]", Short: "Show pools and blocks, or whose an address is", Args: cobra.MaximumNArgs(1),
 		Long: "Show how full pools are, and whose the blocks are; with -o wide also the pods of each block. With an address, say whose it is.",
 		RunE: func(c *cobra.Command, args []string) error {
-			cluster, err := a.look(c.Context(), append(addresses.ShowKinds, objects.NodeNetworks)...)
+			cluster, err := a.look(c.Context(), append(addresses.ShowKinds, objects.NodeNetworks, objects.IPReservations)...)
 			if err != nil {
 				return err
 			}

@@ -1,10 +1,9 @@
 package command
 
 import (
-	"runtime/debug"
-
 	"github.com/spf13/cobra"
 
+	"github.com/causeway-net/causeway/internal/version"
 	"github.com/causeway-net/causeway/kubectl-causeway/text"
 )
 
@@ -20,7 +19,7 @@ func (a *app) version() *cobra.Command {
 	c := &cobra.Command{
 		Use: "version", Short: "Print the versions of this plugin and of the API server", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v := versions{Plugin: pluginVersion()}
+			v := versions{Plugin: version.String()}
 			if !local {
 				connection, err := a.connect()
 				if err != nil {
@@ -41,13 +40,4 @@ func (a *app) version() *cobra.Command {
 	format.add(c)
 	c.Flags().BoolVar(&local, "client", false, "print this plugin's version only; ask no API server")
 	return c
-}
-
-// pluginVersion is what the Go toolchain recorded: the module's version, or the commit.
-func pluginVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "unknown"
-	}
-	return info.Main.Version
 }

@@ -130,8 +130,10 @@ func encapsulation(f *fields, ipip, vxlan string) v1alpha1.Encapsulation {
 }
 
 func (c *calico) reservation(name string, f *fields) {
-	c.leaveOut(f.object, "Causeway has no reservations. Cut the pools so that none holds %s.",
-		strings.Join(f.texts("reservedCIDRs"), ", "))
+	o := &v1alpha1.IPReservation{}
+	o.TypeMeta, o.ObjectMeta = meta("IPReservation", name)
+	o.Spec.Addresses = f.texts("reservedCIDRs")
+	c.add(f, o)
 }
 
 // node makes settings of a node's BGP; all else of a node is found by Causeway itself.
@@ -153,8 +155,11 @@ func (c *calico) node(name string, f *fields) {
 // finish puts what nodes have into the BGPConfiguration, and says what Calico does without one.
 func (c *calico) finish() {
 	bgp := slices.ContainsFunc(c.Objects, func(o client.Object) bool {
-		_, pool := o.(*v1alpha1.IPPool)
-		return !pool
+		switch o.(type) {
+		case *v1alpha1.IPPool, *v1alpha1.IPReservation:
+			return false
+		}
+		return true
 	})
 	if c.config == nil && (bgp || len(c.settings) > 0) {
 		c.config = &v1alpha1.BGPConfiguration{Spec: v1alpha1.BGPConfigurationSpec{ASNumber: defaultAS, NodeToNodeMesh: v1alpha1.NodeToNodeMesh{Enabled: true}}}

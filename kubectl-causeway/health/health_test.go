@@ -167,6 +167,12 @@ func TestTroubles(t *testing.T) {
 			},
 			want: []want{{"IPPool/default-v4", "there is none", "Add another pool"}, {"BlockClaim/node1", "2 pods wait on node node1 for an address of pool default-v4.", "ipam show"}},
 		},
+		"a reservation that can't be read": {
+			change: func(c *objects.Cluster) {
+				c.Reservations.Items = []v1alpha1.IPReservation{{ObjectMeta: named("old"), Status: v1alpha1.IPReservationStatus{Conditions: []metav1.Condition{condition("Ready", "False", "Unreadable", "10.0.0.0-9 is ignored.")}}}}
+			},
+			want: []want{{"IPReservation/old", "10.0.0.0-9 is ignored.", "spec.addresses"}},
+		},
 		"no pool": {
 			change: func(c *objects.Cluster) { c.Pools.Items = nil },
 			want:   []want{{"IPPool", "There is no IPPool", "config/samples"}},

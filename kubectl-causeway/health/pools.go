@@ -80,6 +80,18 @@ func poolNotes(p *v1alpha1.IPPool, troubled bool) []Trouble {
 	return out
 }
 
+// reservations are those with an entry that can't be read.
+func reservations(c *objects.Cluster) []Trouble {
+	var out []Trouble
+	for i := range c.Reservations.Items {
+		r := &c.Reservations.Items[i]
+		if ready := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
+			out = append(out, Trouble{"IPReservation/" + r.Name, fmt.Sprintf("IPReservation %s: %s", r.Name, sentence(*ready)), "Correct spec.addresses."})
+		}
+	}
+	return byName(out, func(t Trouble) string { return t.Object })
+}
+
 // waitingPods are those that wait for an address, by node and pool.
 func waitingPods(c *objects.Cluster) []Trouble {
 	var out []Trouble

@@ -12,7 +12,7 @@ import (
 
 // Kinds are what Compute wants to see.
 var Kinds = []objects.Kind{
-	objects.IPPools, objects.IPBlocks, objects.NodeNetworks, objects.BlockClaims, objects.BGPNodeStates, objects.BGPPeers,
+	objects.IPPools, objects.IPReservations, objects.IPBlocks, objects.NodeNetworks, objects.BlockClaims, objects.BGPNodeStates, objects.BGPPeers,
 	objects.BGPConfigurations, objects.BGPFilters, objects.Nodes, objects.Leases, objects.SystemPods,
 }
 
@@ -86,6 +86,7 @@ func Compute(c *objects.Cluster) Report {
 	r.Nodes, r.Troubles = nodes, append(r.Troubles, troubles...)
 	pools, troubles, notes := pools(c)
 	r.Pools, r.Troubles, r.Notes = pools, append(r.Troubles, troubles...), notes
+	r.Troubles = append(r.Troubles, reservations(c)...)
 	r.Troubles = append(r.Troubles, bgp(c)...)
 	if len(r.Agents) > 1 {
 		r.Notes = append(r.Notes, Trouble{Object: "DaemonSet/causeway-agent", Message: fmt.Sprintf("Agents run %d different images.", len(r.Agents)),

@@ -23,6 +23,7 @@ type Kind string
 // The kinds that commands read.
 const (
 	IPPools           Kind = "ippools"
+	IPReservations    Kind = "ipreservations"
 	IPBlocks          Kind = "ipblocks"
 	WorkloadEndpoints Kind = "workloadendpoints"
 	NodeNetworks      Kind = "nodenetworks"
@@ -49,6 +50,7 @@ type Cluster struct {
 	Server string
 
 	Pools          v1alpha1.IPPoolList
+	Reservations   v1alpha1.IPReservationList
 	Blocks         v1alpha1.IPBlockList
 	Endpoints      v1alpha1.WorkloadEndpointList
 	Networks       v1alpha1.NodeNetworkList
@@ -86,7 +88,7 @@ func (c *Cluster) Read(kinds ...Kind) bool {
 // lists are the places of all kinds.
 func (c *Cluster) lists() map[Kind]client.ObjectList {
 	return map[Kind]client.ObjectList{
-		IPPools: &c.Pools, IPBlocks: &c.Blocks, WorkloadEndpoints: &c.Endpoints, NodeNetworks: &c.Networks, BlockClaims: &c.Claims,
+		IPPools: &c.Pools, IPReservations: &c.Reservations, IPBlocks: &c.Blocks, WorkloadEndpoints: &c.Endpoints, NodeNetworks: &c.Networks, BlockClaims: &c.Claims,
 		BGPNodeStates: &c.States, BGPPeers: &c.Peers, BGPConfigurations: &c.Configurations, BGPFilters: &c.Filters,
 		Nodes: &c.Nodes, Pods: &c.Pods, Leases: &c.Leases, SystemPods: &c.SystemPods, Events: &c.Events,
 		DaemonSets: &c.DaemonSets, Deployments: &c.Deployments,

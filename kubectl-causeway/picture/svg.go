@@ -169,7 +169,11 @@ func (d *drawing) node(x, y int, n Node) {
 	d.addf(`<rect x="%d" y="%d" width="8" height="%d" fill="%s"/>`, x, y, boxHeight, colour(n.Number))
 	d.text(x+14, y+17, "", shorten(n.Name, 19))
 	d.text(x+14, y+31, "small", n.Address)
-	d.text(x+14, y+44, "small", fmt.Sprintf("%d pods, %d blocks%s", n.Pods, n.Blocks, label))
+	facts := fmt.Sprintf("%d pods, %d blocks", n.Pods, n.Blocks)
+	if !n.Ready {
+		facts = "not ready"
+	}
+	d.text(x+14, y+44, "small", facts)
 	d.addf(`</g>`)
 	d.at[n.Name] = [2]int{x + boxWidth - 12, y + boxHeight/2}
 }
@@ -230,13 +234,14 @@ func (d *drawing) pool(p addresses.Pool, nodes map[string]int) {
 	d.y += gap
 	d.text(margin, d.y, "head", fmt.Sprintf("pool %s %s", p.Name, p.CIDR))
 	d.y += lineSpace
-	d.text(margin, d.y, "", fmt.Sprintf("%d of %d addresses used, %d of %d blocks owned", p.Used, p.Capacity, len(p.Blocks), p.MostBlocks))
-	d.y += gap / 2
 	cells, columns := p.MostBlocks, int64(64)
+	facts := fmt.Sprintf("%d of %d addresses used, %d of %d blocks owned", p.Used, p.Capacity, len(p.Blocks), p.MostBlocks)
 	if cells > mostCells {
-		d.text(margin+420, d.y-gap/2, "small", "only blocks that nodes own are drawn")
+		facts = fmt.Sprintf("%d addresses used, %d blocks owned; the pool has room for so many that only these are drawn", p.Used, len(p.Blocks))
 		cells = min(int64(len(p.Blocks)), mostCells)
 	}
+	d.text(margin, d.y, "", facts)
+	d.y += gap / 2
 	if cells == 0 {
 		return
 	}

@@ -36,7 +36,7 @@ func TestPlugin(t *testing.T) {
 		await(t, l, 0, []string{"ipam", "show", "-o", "wide"}, "3 of 64512 addresses used", "default/pod-0")
 		await(t, l, 0, []string{"ipam", "show", pods[0].V4().String()}, "Pod default/pod-0 on node node1 has the address.")
 		await(t, l, 0, []string{"ipam", "free", "--dry-run"}, "nothing that can be freed")
-		await(t, l, 0, []string{"version"}, "Kubernetes v1.")
+		await(t, l, 0, []string{"version"}, "kubectl-causeway ", "Kubernetes v1.")
 	})
 	t.Run("values", func(t *testing.T) { values(t, l) })
 	t.Run("windows", func(t *testing.T) { agentsSay(t, l) })

@@ -1,7 +1,9 @@
 package trust_test
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,20 +91,9 @@ func TestBlocksFitTheirPool(t *testing.T) {
 		{"10.12.0.0/26", "gone", "There is no IPPool gone"},
 		{"10.13.0.0/26", "never", "There is no IPPool never"},
 	} {
-		// The API server hears of pools by a watch, so its answer may be a moment behind.
-		err := retry.Until(ctx, 5*time.Second, func() error {
-			b := block(c.cidr, c.pool)
-			err := w.controller.Create(ctx, b, client.DryRunAll)
-			if (err == nil) != (c.want == "") {
-				return fmt.Errorf("%s of %s: %v, want %q", c.cidr, c.pool, err, c.want)
-			}
-			check(t, err, c.want)
-			return nil
-		})
-		if err != nil {
-			t.Error(err)
-		}
+		w.checkBlock(t, c.cidr, c.pool, c.want)
 	}
+	t.Run("pools that overlap", func(t *testing.T) { w.checkOverlaps(t, pool) })
 	b := block("10.9.0.0/26", "four")
 	check(t, w.Client.Create(ctx, b.DeepCopy()), "Only Causeway's controller creates IPBlocks")
 	foreign := b.DeepCopy()
@@ -122,4 +113,48 @@ func TestBlocksFitTheirPool(t *testing.T) {
 	check(t, w.controller.Patch(ctx, b.DeepCopy(), client.RawPatch(merge, []byte(`{"spec":{"nodeAddresses":["192.0.2.9"]}}`))), "")
 	check(t, w.Client.Delete(ctx, b, client.PropagationPolicy(metav1.DeletePropagationForeground)), "in the background")
 	check(t, w.Client.Delete(ctx, b), "")
+}
+
+// checkBlock asks for a block as the controller. The API server hears of pools by a watch, so its answer may be a moment behind.
+func (w *world) checkBlock(t *testing.T, cidr, pool, want string) {
+	t.Helper()
+	err := retry.Until(t.Context(), 5*time.Second, func() error {
+		err := w.controller.Create(t.Context(), block(cidr, pool), client.DryRunAll)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			return fmt.Errorf("%s of %s: %v, want %q", cidr, pool, err, want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// checkOverlaps: of pools that overlap the older gives blocks out, and no block lies in an older pool of another name, also
+// while that is being deleted, when a leader that has lost its lease asks, and whatever the sizes of their blocks.
+func (w *world) checkOverlaps(t *testing.T, pool func(name, cidr string, finalizers ...string) *v1alpha1.IPPool) {
+	t.Helper()
+	old := pool("old", "10.20.0.0/16", v1alpha1.FinalizerPool)
+	later := retry.Until(t.Context(), 5*time.Second, func() error {
+		// Timestamps count whole seconds. Names decide within the same, and b-inner comes before old.
+		if time.Since(old.CreationTimestamp.Time) < 2*time.Second {
+			return errors.New("the same second")
+		}
+		return nil
+	})
+	must(t, later)
+	pool("b-inner", "10.20.128.0/24", v1alpha1.FinalizerPool)
+	pool("c-outer", "10.16.0.0/12", v1alpha1.FinalizerPool)
+	w.checkBlock(t, "10.20.0.0/26", "old", "")
+	w.checkBlock(t, "10.20.128.0/26", "old", "")
+	w.checkBlock(t, "10.20.128.0/26", "b-inner", "older pool old")
+	w.checkBlock(t, "10.20.0.0/26", "c-outer", "older pool old")
+	w.checkBlock(t, "10.21.0.0/26", "c-outer", "")
+	must(t, w.Client.Delete(t.Context(), old.DeepCopy()))
+	w.checkBlock(t, "10.20.128.0/26", "b-inner", "older pool old")
+	w.checkBlock(t, "10.20.0.0/26", "c-outer", "older pool old")
+	must(t, w.Client.Patch(t.Context(), old.DeepCopy(), client.RawPatch(merge, []byte(`{"metadata":{"finalizers":null}}`))))
+	w.checkBlock(t, "10.20.128.0/26", "b-inner", "")
+	w.checkBlock(t, "10.20.0.0/26", "c-outer", "")
+	w.checkBlock(t, "10.20.128.0/26", "c-outer", "older pool b-inner")
 }

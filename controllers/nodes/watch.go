@@ -35,10 +35,6 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager) 
 		return err
 	}
 	onlyLabels := func(before, after client.Object) bool { return !maps.Equal(before.GetLabels(), after.GetLabels()) }
-	notLive := func(_, after client.Object) bool {
-		node, ok := nodeOfLease(after)
-		return ok && !r.isLive(node)
-	}
 	never := func(_, _ client.Object) bool { return false }
 	self := func(o client.Object) (string, bool) { return o.GetName(), true }
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstPause, longestPause)
@@ -53,7 +49,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager) 
 		Watches(&v1alpha1.NodeNetwork{}, byNode(self, onlyLabels)).
 		Watches(&v1alpha1.BlockClaim{}, byNode(self, never)).
 		Watches(&v1alpha1.BGPNodeState{}, byNode(self, never)).
-		Watches(&coordinationv1.Lease{}, byNode(nodeOfLease, notLive)).
+		Watches(&coordinationv1.Lease{}, r.leases()).
 		WatchesRawSource(started).
 		Complete(r)
 }
@@ -73,15 +69,8 @@ func (r *Reconciler) takePulse(ctx context.Context, c cache.Cache) error {
 	if err != nil {
 		return fmt.Errorf("watch leases: %w", err)
 	}
-	observe := func(o any) {
-		if l, ok := o.(*coordinationv1.Lease); ok {
-			if node, ok := nodeOfLease(l); ok {
-				r.pulse.Observe(node, l)
-			}
-		}
-	}
 	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: observe, UpdateFunc: func(_, after any) { observe(after) },
+		AddFunc: r.observe, UpdateFunc: func(_, after any) { r.observe(after) },
 		DeleteFunc: func(o any) {
 			if unknown, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 				o = unknown.Obj
@@ -97,6 +86,42 @@ func (r *Reconciler) takePulse(ctx context.Context, c cache.Cache) error {
 		return fmt.Errorf("watch leases: %w", err)
 	}
 	return nil
+}
+
+// leases queues nodes whose agent's lease comes, goes, or is renewed by an agent that did not live.
+func (r *Reconciler) leases() handler.EventHandler {
+	by := byNode(nodeOfLease, func(before, after client.Object) bool {
+		node, ok := nodeOfLease(after)
+		return ok && (!r.isLive(node) || duration(before) != duration(after))
+	})
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			r.observe(e.Object)
+			by.Create(ctx, e, q)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			r.observe(e.ObjectNew)
+			by.Update(ctx, e, q)
+		},
+		DeleteFunc: by.Delete,
+	}
+}
+
+// duration is how many seconds a lease is good for.
+func duration(o client.Object) int32 {
+	if l, ok := o.(*coordinationv1.Lease); ok && l.Spec.LeaseDurationSeconds != nil {
+		return *l.Spec.LeaseDurationSeconds
+	}
+	return 0
+}
+
+// observe takes note of an agent's lease. It may be told twice, and must be before anybody looks whether that agent lives.
+func (r *Reconciler) observe(o any) {
+	if l, ok := o.(*coordinationv1.Lease); ok {
+		if node, ok := nodeOfLease(l); ok {
+			r.pulse.Observe(node, l)
+		}
+	}
 }
 
 func requestFor(node string) reconcile.Request {

@@ -41,6 +41,8 @@ func TestClaimsAreBounded(t *testing.T) {
 			want:   []string{"create 10.0.0.16/28 for n1"}},
 		{name: "everything held: as much as it could have", nodes: []testNode{honest, aNode("n2", holds("a", all...))},
 			want: []string{"create 10.0.0.0/28 for n2", "create 10.0.0.16/28 for n2", "create 10.0.0.32/28 for n2", "create 10.0.0.48/28 for n1"}},
+		{name: "everything held and everything wanted", nodes: []testNode{honest, aNode("n2", v1alpha1.PoolClaim{Pool: "a", Wanted: 65536, Waiting: 65536, Held: all[8:10]})},
+			want: []string{"create 10.0.0.0/28 for n2", "create 10.0.0.128/28 for n2", "create 10.0.0.144/28 for n2", "create 10.0.0.16/28 for n1"}},
 		{name: "another's block held, and the whole of it", nodes: []testNode{honest, aNode("n2", holds("a", "10.0.0.0/28", "10.0.0.0/27", "10.0.0.0/8", "0.0.0.0/0"))},
 			blocks: []v1alpha1.IPBlock{aBlock("10.0.0.0/28", "a", "n3")}, want: []string{"create 10.0.0.16/28 for n1"}},
 		{name: "a block of another pool held", nodes: []testNode{honest, aNode("n2", holds("b", "10.0.0.0/28"))},

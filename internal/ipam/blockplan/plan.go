@@ -63,7 +63,7 @@ type Plan struct {
 func (s *State) Plan(turn Turn) Plan {
 	s.expire(turn.Now)
 	s.settleConflicts()
-	p := planner{state: s, turn: turn, budget: turn.Budget}
+	p := planner{state: s, turn: turn, budget: turn.Budget, kept: map[share]tally{}}
 	p.release()
 	p.mend()
 	p.restore()
@@ -89,8 +89,9 @@ type planner struct {
 	turn   Turn
 	plan   Plan
 	budget int
-	// reserved are prefixes that nobody gets, besides those of blocks.
+	// reserved are prefixes that nobody gets, besides those of blocks, and kept how many of them are kept for whom.
 	reserved []netip.Prefix
+	kept     map[share]tally
 }
 
 func (p *planner) release() {
@@ -118,6 +119,8 @@ func (p *planner) restore() {
 	}
 	for _, o := range p.state.orphans() {
 		p.reserved = append(p.reserved, o.prefix)
+		owner := share{o.node, o.pool}
+		p.kept[owner] = tally{blocks: p.kept[owner].blocks + 1, free: p.kept[owner].free + v1alpha1.UsableAddresses(o.prefix)}
 		n := p.state.nodes[o.node]
 		if !o.restore || n == nil || !n.present {
 			continue
@@ -139,6 +142,8 @@ func (p *planner) serve(pool *pool) {
 	}
 	requests := make([]*request, 0, len(pool.needs))
 	for _, r := range pool.needs {
+		kept := p.kept[share{r.node.name, pool.Name}]
+		r.waiting, r.reserve, r.room = r.waiting-kept.free, r.reserve-kept.free, r.room-kept.blocks
 		requests = append(requests, &r)
 	}
 	slices.SortFunc(requests, func(a, b *request) int {

@@ -125,7 +125,11 @@ type Keeper struct {
 	first chan struct{}
 
 	writing sync.Mutex // one write at a time
+	written uint64     // the last call of Save that a write has served
+	result  error      // of that write
+
 	mu      sync.Mutex
+	asked   uint64    // calls of Save
 	due     time.Time // zero when nothing is to be saved
 	saved   time.Time
 	failing bool
@@ -191,13 +195,28 @@ func (k *Keeper) wait() time.Duration {
 	return time.Until(k.due)
 }
 
-// Save writes the checkpoint now. A file that can't be replaced is removed, since an old one may be wrong.
+// Save writes the checkpoint now, with all that is known when it is called. Calls that come during a write share the next
+// one. A file that can't be replaced is removed, since an old one may be wrong.
 func (k *Keeper) Save() error {
+	k.mu.Lock()
+	k.asked++
+	own := k.asked
+	k.mu.Unlock()
 	k.writing.Lock()
 	defer k.writing.Unlock()
+	if k.written >= own {
+		return k.result
+	}
 	k.mu.Lock()
+	serves := k.asked
 	k.due = time.Time{}
 	k.mu.Unlock()
+	k.result = k.save()
+	k.written = serves
+	return k.result
+}
+
+func (k *Keeper) save() error {
 	content := k.read()
 	if content == nil {
 		return nil

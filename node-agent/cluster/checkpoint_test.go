@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,5 +200,40 @@ func TestAnOldCheckpointGoesWhenANewOneCannotBeWritten(t *testing.T) {
 	var got string
 	if _, err := f.Load(&got); !errors.Is(err, ErrNoCheckpoint) {
 		t.Errorf("the old checkpoint is still there: %v, %q", err, got)
+	}
+}
+
+func TestCallsThatComeDuringAWriteShareTheNext(t *testing.T) {
+	reads, begun, gate := 0, make(chan struct{}, 100), make(chan struct{})
+	k := NewKeeper(testFile(t), func() any { reads++; begun <- struct{}{}; <-gate; return reads }, logr.Discard())
+	var calls sync.WaitGroup
+	for range 100 {
+		calls.Go(func() {
+			if err := k.Save(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-begun
+	for { // until all have asked
+		k.mu.Lock()
+		asked := k.asked
+		k.mu.Unlock()
+		if asked == 100 {
+			break
+		}
+		runtime.Gosched()
+	}
+	close(gate)
+	calls.Wait()
+	if reads > 2 {
+		t.Errorf("100 calls at once made %d writes", reads)
+	}
+	if err := k.Save(); err != nil {
+		t.Error(err)
+	}
+	var got int
+	if _, err := k.file.Load(&got); err != nil || got != reads {
+		t.Errorf("the file has write %d of %d, %v", got, reads, err)
 	}
 }

@@ -73,8 +73,8 @@ func (b *Book) wanted(pool Pool) int {
 	return min(b.reserve, pool.BlockCapacity)
 }
 
-// ample reports whether the pools' reserves are full.
-func (b *Book) ample(pools []string) bool {
+// reservesFull reports whether the pools' reserves are full.
+func (b *Book) reservesFull(pools []string) bool {
 	for _, name := range pools {
 		free := 0
 		for _, known := range b.blocks {

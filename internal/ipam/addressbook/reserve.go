@@ -166,7 +166,7 @@ func (b *Book) try(r Request) (Endpoint, <-chan struct{}, string, error) {
 	}
 	e.State = Reserved
 	b.enter(e)
-	if !b.ample(e.Pools) {
+	if !b.reservesFull(e.Pools) {
 		b.demand()
 	}
 	return *b.endpoints[e.Interface], nil, "", nil

@@ -87,7 +87,7 @@ func TestAnAgentStartsWithoutTheAPIServer(t *testing.T) {
 	}
 	for window, want := range map[string][]string{
 		"book": {"held by default/stays eth0", "in transition by default/early eth0", "its WorkloadEndpoint is to be removed when the API server answers again"},
-		"plan": {late.V4().String() + " dev cw", "table inet causeway"},
+		"plan": {stays.V4().String() + " dev cw", "table inet causeway"},
 	} {
 		out, err := n.Run(ctx, l.Bin("causeway-agent"), "debug", window)
 		for _, part := range want {

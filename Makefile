@@ -39,6 +39,10 @@ test: deps build kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, A
 bench: deps build ## Measure beside the reference plugins and hand-made routes (ARGS="-only add,idle")
 	go run ./test/bench $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: deps build ## Measure what hundreds of nodes cost the API server and the controller (ARGS="-help" lists sizes)
+	go run ./test/bench/scale $(ARGS)
+
 .PHONY: build
 build: $(CONTROL_PLANE) bin/helm ## Build everything into bin/ (the control plane takes minutes the first time)
 	@mkdir -p bin

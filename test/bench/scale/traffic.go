@@ -236,7 +236,7 @@ const podsEach = 5
 // measurePods starts pods one by one on all nodes with the agent's code.
 func (m *figures) measurePods(ctx context.Context) error {
 	var took []time.Duration
-	w, err := m.during(ctx, 2*time.Second, func() error {
+	w, err := m.during(ctx, min(2*time.Second, m.b.rest), func() error {
 		for number := range podsEach {
 			for _, n := range m.nodes {
 				began := time.Now()
@@ -285,7 +285,7 @@ func (m *figures) measureBlock(ctx context.Context) error {
 		return err
 	}
 	n, before := m.nodes[0], 1
-	w, err := m.during(ctx, 2*time.Second, func() error {
+	w, err := m.during(ctx, min(2*time.Second, m.b.rest), func() error {
 		for number := podsEach; n.blocks() == before; number++ {
 			if err := n.startPod(ctx, number); err != nil {
 				return err
@@ -322,7 +322,7 @@ func (m *figures) measureJoin(ctx context.Context) error {
 		return err
 	}
 	others := float64(m.size)
-	w, err := m.during(ctx, 2*time.Second, func() error {
+	w, err := m.during(ctx, min(2*time.Second, m.b.rest), func() error {
 		m.size++
 		if err := m.addNodes(m.size-1, 1); err != nil {
 			return err
@@ -351,7 +351,7 @@ func (m *figures) measureMode(ctx context.Context) error {
 	}
 	began := time.Now()
 	var took time.Duration
-	w, err := m.during(ctx, 2*time.Second, func() error {
+	w, err := m.during(ctx, min(2*time.Second, m.b.rest), func() error {
 		pool, err := m.b.pool(ctx)
 		if err != nil {
 			return err

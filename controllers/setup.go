@@ -28,6 +28,7 @@ import (
 	"github.com/causeway-net/causeway/controllers/blocks"
 	"github.com/causeway-net/causeway/controllers/nodes"
 	"github.com/causeway-net/causeway/controllers/pools"
+	"github.com/causeway-net/causeway/controllers/reservations"
 	"github.com/causeway-net/causeway/internal/scrape"
 )
 
@@ -168,7 +169,8 @@ func addReconcilers(mgr manager.Manager, o Options) error {
 	}
 	for _, r := range []interface {
 		SetupWithManager(context.Context, manager.Manager) error
-	}{blocksRoom, poolsRoom, nodesRoom, &bgp.Reconciler{Client: mgr.GetClient(), Now: time.Now}} {
+	}{blocksRoom, poolsRoom, nodesRoom, &bgp.Reconciler{Client: mgr.GetClient(), Now: time.Now},
+		&reservations.Reconciler{Client: mgr.GetClient(), Addresses: blocksRoom, Now: time.Now}} {
 		if err := r.SetupWithManager(context.Background(), mgr); err != nil {
 			return fmt.Errorf("set up %T: %w", r, err)
 		}

@@ -25,7 +25,7 @@ type IPReservationStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// conditions: Ready (every entry can be read), InUse (pods still have some of the addresses).
+	// conditions: Ready (every entry can be read), ReservationsValid, ReservedInUse (pods still have some of the addresses).
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -38,8 +38,8 @@ type IPReservationStatus struct {
 // +kubebuilder:resource:scope=Cluster,shortName=ipr,categories=causeway
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.spec.reason`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="In use",type=string,JSONPath=`.status.conditions[?(@.type=="InUse")].status`
-// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="InUse")].message`
+// +kubebuilder:printcolumn:name="In use",type=string,JSONPath=`.status.conditions[?(@.type=="ReservedInUse")].status`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="ReservedInUse")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type IPReservation struct {
 	metav1.TypeMeta   `json:",inline"`

@@ -45,6 +45,11 @@ const (
 	// ConditionEndpointsRecorded is False on a NodeNetwork whose node runs pods that the API server lets it write no
 	// WorkloadEndpoint for.
 	ConditionEndpointsRecorded = "EndpointsRecorded"
+	// ConditionReservedInUse is True on an IPPool or IPReservation while pods have addresses that are reserved. They keep them.
+	ConditionReservedInUse = "ReservedInUse"
+	// ConditionReservationsValid is False on an IPPool or IPReservation with an entry that can't be read, reserves nothing, or overlaps
+	// another. The other entries count.
+	ConditionReservationsValid = "ReservationsValid"
 	// ConditionOverlapping is True on an IPPool that shares addresses with an older one. It gives nothing out.
 	ConditionOverlapping = "Overlapping"
 	// ConditionDisabled is True on an IPPool that gives out no new address because its spec says so.

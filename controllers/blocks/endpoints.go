@@ -149,6 +149,26 @@ func (e *endpoints) told(one blockplan.Endpoint) {
 	}
 }
 
+// holders names the records that have some addresses, in the order of the addresses. The caller holds r.mu.
+func (e *endpoints) holders(addresses []netip.Addr) []string {
+	if len(addresses) == 0 {
+		return nil
+	}
+	records := make(map[netip.Addr]string, len(addresses))
+	for name, one := range e.known {
+		for _, a := range addresses {
+			if one.Has(a) {
+				records[a] = name.String()
+			}
+		}
+	}
+	out := make([]string, 0, len(addresses))
+	for _, a := range addresses {
+		out = append(out, fmt.Sprintf("%s (workloadendpoint %s)", a, records[a]))
+	}
+	return out
+}
+
 func nameOf(w *v1alpha1.WorkloadEndpoint) types.NamespacedName {
 	return types.NamespacedName{Namespace: w.Namespace, Name: w.Name}
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/blockplan"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
 const (
@@ -38,15 +39,15 @@ const (
 // too, so that it can go on at once.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager) error {
 	for _, watch := range []func(context.Context, cache.Cache) error{
-		follow(r, r.pool), follow(r, r.block), follow(r, r.node), follow(r, r.network), follow(r, r.claim), r.followInfrastructure,
+		follow(r, r.pool), follow(r, r.reservation), follow(r, r.block), follow(r, r.node), follow(r, r.network), follow(r, r.claim), r.followInfrastructure,
 	} {
 		if err := watch(ctx, mgr.GetCache()); err != nil {
 			return err
 		}
 	}
-	endpoints := newEndpoints(r)
-	r.synced = append(r.synced, endpoints.hasSynced)
-	if err := mgr.Add(endpoints); err != nil {
+	r.endpoints = newEndpoints(r)
+	r.synced = append(r.synced, r.endpoints.hasSynced)
+	if err := mgr.Add(r.endpoints); err != nil {
 		return fmt.Errorf("add the watch of WorkloadEndpoints: %w", err)
 	}
 	started := source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
@@ -122,6 +123,20 @@ func (r *Reconciler) pool(before, after *v1alpha1.IPPool) {
 		return
 	}
 	r.state.SetPool(p)
+	r.poolsChanged()
+	r.wake(now)
+}
+
+func (r *Reconciler) reservation(before, after *v1alpha1.IPReservation) {
+	switch {
+	case after == nil:
+		r.state.SetReservation(before.Name, nil)
+	case before == nil || !slices.Equal(before.Spec.Addresses, after.Spec.Addresses):
+		set, _ := reservation.Parse(after.Spec.Addresses, netip.Prefix{}) // its status says what is wrong
+		r.state.SetReservation(after.Name, set)
+	default:
+		return
+	}
 	r.poolsChanged()
 	r.wake(now)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/blockplan"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
 const (
@@ -60,9 +62,10 @@ type Reconciler struct {
 	shortages shortages
 	adopted   bool
 
-	mu    sync.Mutex // of what follows
-	state *blockplan.State
-	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+	mu        sync.Mutex // of what follows
+	state     *blockplan.State
+	endpoints *endpoints
+	queue     workqueue.TypedRateLimitingInterface[reconcile.Request]
 }
 
 // New returns a Reconciler. SetupWithManager must follow.
@@ -74,7 +77,7 @@ func New(o Options) (*Reconciler, error) {
 	return &Reconciler{o: o, meters: m, state: blockplan.New()}, nil
 }
 
-// +kubebuilder:rbac:groups=causeway.dev,resources=ippools;nodenetworks;blockclaims;workloadendpoints,verbs=get;list;watch
+// +kubebuilder:rbac:groups=causeway.dev,resources=ippools;ipreservations;nodenetworks;blockclaims;workloadendpoints,verbs=get;list;watch
 // +kubebuilder:rbac:groups=causeway.dev,resources=ipblocks,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=servicecidrs,verbs=get;list;watch
@@ -156,6 +159,22 @@ func (r *Reconciler) Summary(pool string) blockplan.Summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.state.Summary(pool)
+}
+
+// Holders names the records of pods that have some addresses: "10.0.0.5 (workloadendpoint default/a-0123456789a)".
+func (r *Reconciler) Holders(addresses []netip.Addr) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.endpoints.holders(addresses)
+}
+
+// InUse returns a few of the addresses of a set that pods have, and how many there are.
+func (r *Reconciler) InUse(set *reservation.Set) ([]netip.Addr, int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v4, n4 := r.state.InUse(set, netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+	v6, n6 := r.state.InUse(set, netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+	return append(v4, v6...), n4 + n6
 }
 
 // Exhausted returns why a pool is exhausted, or nothing.

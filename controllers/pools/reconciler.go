@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ type Blocks interface {
 	Summary(pool string) blockplan.Summary
 	// Exhausted returns why a pool is exhausted, or nothing.
 	Exhausted(pool string) string
+	// Holders names the records of pods that have some addresses: "10.0.0.5 (workloadendpoint default/a-0123456789a)".
+	Holders(addresses []netip.Addr) []string
 	// WhileStill calls something while no block is being created, if the pool has none.
 	WhileStill(pool string, do func() error) (bool, error)
 }
@@ -160,6 +163,7 @@ func (r *Reconciler) letGo(ctx context.Context, object *v1alpha1.IPPool) (bool, 
 // facts gathers what a status depends on.
 func (r *Reconciler) facts(ctx context.Context, object *v1alpha1.IPPool) (Facts, error) {
 	f := Facts{Object: object, Summary: r.o.Blocks.Summary(object.Name), Exhausted: r.o.Blocks.Exhausted(object.Name), Now: metav1.NewTime(r.o.Now())}
+	f.ReservedHolders = r.o.Blocks.Holders(f.ReservedInUse)
 	var networks v1alpha1.NodeNetworkList
 	var claims v1alpha1.BlockClaimList
 	var nodes corev1.NodeList

@@ -2,6 +2,7 @@ package pools
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/causeway-net/causeway/controllers/conditions"
 	"github.com/causeway-net/causeway/internal/infrastructure"
 	"github.com/causeway-net/causeway/internal/ipam/blockplan"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
 // Node is what one node with a live agent reports.
@@ -35,6 +37,8 @@ type Facts struct {
 	Nodes []Node
 	// Silent is the number of nodes without a live agent.
 	Silent int
+	// ReservedHolders are a few of the records that have reserved addresses: "10.0.0.5 (workloadendpoint default/a-0123456789a)".
+	ReservedHolders []string
 	// Exhausted is a sentence about the last request that could not be served, or nothing.
 	Exhausted string
 	Now       metav1.Time
@@ -46,6 +50,9 @@ func Compute(f Facts) v1alpha1.IPPoolStatus {
 	s := *object.Status.DeepCopy()
 	s.ObservedGeneration = object.Generation
 	s.Capacity = object.Spec.Capacity()
+	if f.Known {
+		s.Capacity = f.Usable
+	}
 	s.Allocated = f.Allocated
 	s.Free = max(s.Capacity-s.Allocated, 0)
 	s.FreeText = readable(s.Free)
@@ -60,7 +67,7 @@ func Compute(f Facts) v1alpha1.IPPoolStatus {
 
 	s.Conditions = conditions.Sum(s.Conditions, f.Now, object.Generation, sum(f, r))
 	for _, c := range []metav1.Condition{
-		overlapping(f), conflicting(f), disabled(f), terminating(f), exhausted(f), kernelSupport(f, r),
+		overlapping(f), conflicting(f), disabled(f), terminating(f), exhausted(f), kernelSupport(f, r), reserved(f), reservedInUse(f),
 	} {
 		c.ObservedGeneration = object.Generation
 		s.Conditions = conditions.Set(s.Conditions, f.Now, c)
@@ -175,6 +182,20 @@ func exhausted(f Facts) metav1.Condition {
 		return condition(v1alpha1.ConditionExhausted, false, "BlocksFree", "No pod waits for a block of this pool.")
 	}
 	return condition(v1alpha1.ConditionExhausted, true, "NoFreeBlock", f.Exhausted)
+}
+
+// reserved says what is wrong with the pool's own reservations. That takes nothing away from the pool, so it stays Ready.
+func reserved(f Facts) metav1.Condition {
+	prefix, err := f.Object.Spec.Prefix()
+	if err != nil {
+		prefix = netip.Prefix{}
+	}
+	_, problems := reservation.Parse(f.Object.Spec.Reserved, prefix)
+	return conditions.Reservations("reserved", problems)
+}
+
+func reservedInUse(f Facts) metav1.Condition {
+	return conditions.ReservedInUse(f.ReservedHolders, f.ReservedInUseCount)
 }
 
 func kernelSupport(f Facts, r rollout) metav1.Condition {

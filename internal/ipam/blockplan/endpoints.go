@@ -31,6 +31,9 @@ func NewEndpoint(node string, addrs []netip.Addr, pools []string) Endpoint {
 // Node is the node that the endpoint is on.
 func (e Endpoint) Node() string { return e.node.Value() }
 
+// Has says whether the endpoint has an address.
+func (e Endpoint) Has(a netip.Addr) bool { return slices.Contains(e.addrs[:], a) }
+
 // Pools are the names of the pools of its addresses.
 func (e Endpoint) Pools() []string {
 	var out []string

@@ -149,8 +149,8 @@ func (p *planner) serve(pool *pool) {
 	slices.SortFunc(requests, func(a, b *request) int {
 		return cmp.Or(cmp.Compare(b.waiting, a.waiting), cmp.Compare(a.node.name, b.node.name))
 	})
-	used := p.state.used.with(append(slices.Clone(p.reserved), pool.withheld...))
-	o := &offer{gaps: FindGaps(pool.Prefix, pool.Bits, used)}
+	used := p.state.used.with(slices.Concat(p.reserved, pool.withheld, pool.wholly()))
+	o := &offer{gaps: FindGaps(pool.Prefix, pool.Bits, used), usable: func(b netip.Prefix) int64 { return pool.reserved.Usable(b, b.Bits()) }}
 	give := func(r *request) bool {
 		if p.budget <= 0 {
 			p.plan.More = true
@@ -163,7 +163,7 @@ func (p *planner) serve(pool *pool) {
 		}
 		p.budget--
 		p.plan.Create = append(p.plan.Create, NewBlock{Prefix: prefix, Pool: pool.Name, Node: r.node.name, Addresses: r.node.addresses})
-		perBlock := v1alpha1.UsableAddresses(prefix)
+		perBlock := o.usable(prefix)
 		r.waiting, r.reserve, r.room = r.waiting-perBlock, r.reserve-perBlock, r.room-1
 		return true
 	}
@@ -177,6 +177,8 @@ func (p *planner) serve(pool *pool) {
 // offer hands out the gaps of a pool, each once.
 type offer struct {
 	gaps *Gaps
+	// usable says how many addresses of a gap pods can have.
+	usable func(netip.Prefix) int64
 	// back are gaps that somebody could not take.
 	back []netip.Prefix
 	// empty says that there is no gap for anybody.
@@ -197,6 +199,9 @@ func (o *offer) take(released map[netip.Prefix]bool) (netip.Prefix, bool) {
 		if !ok {
 			o.empty = len(o.back) == 0
 			return netip.Prefix{}, false
+		}
+		if o.usable(p) == 0 {
+			continue // what is not reserved of it is the node's own address
 		}
 		if !released[p] {
 			return p, true

@@ -11,6 +11,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/infrastructure"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
 // defaultMaxBlocks bounds a node's share of a pool whose spec does not.
@@ -28,6 +29,8 @@ type Pool struct {
 	Open bool
 	// Nodes chooses the nodes that get blocks.
 	Nodes labels.Selector
+	// Reserved are the addresses that the pool itself keeps from pods.
+	Reserved *reservation.Set
 }
 
 // PoolOf reads an IPPool.
@@ -47,6 +50,7 @@ func PoolOf(o *v1alpha1.IPPool) (Pool, error) {
 	if _, err := selector(o.Spec.NamespaceSelector); err != nil {
 		p.Open = false
 	}
+	p.Reserved, _ = reservation.Parse(o.Spec.Reserved, prefix) // the pool's status says what is wrong
 	return p, nil
 }
 
@@ -67,6 +71,8 @@ type pool struct {
 	Pool
 	older []string
 	needs map[string]request
+	// reserved are the addresses of the pool that no pod gets, those of the cluster's IPReservations too.
+	reserved *reservation.Set
 	conflicts
 }
 
@@ -79,6 +85,13 @@ type Summary struct {
 	// Refused says that the pool gives nothing out because of its conflicts, not just none of the blocks that they touch.
 	Refused           bool
 	Blocks, Allocated int64
+	// Known says whether the state has been told of the pool.
+	Known bool
+	// Usable is the number of addresses that pods can have, if the pool is known.
+	Usable int64
+	// ReservedInUse are the reserved addresses that pods have, at most a few of them, and how many there are.
+	ReservedInUse      []netip.Addr
+	ReservedInUseCount int
 }
 
 // Summary returns what is known of a pool; its numbers also where there is no such pool.
@@ -90,6 +103,9 @@ func (s *State) Summary(poolName string) Summary {
 	}
 	if p := s.pools[poolName]; p != nil {
 		out.Older, out.Conflicts, out.Refused = slices.Clone(p.older), p.hits, s.refused(p)
+		out.Known = true
+		out.Usable = p.reserved.Usable(p.Prefix, p.Bits)
+		out.ReservedInUse, out.ReservedInUseCount = s.InUse(p.reserved, p.Prefix)
 	}
 	return out
 }
@@ -103,6 +119,7 @@ func (s *State) SetPool(p Pool) {
 	}
 	have.Pool, have.needs = p, map[string]request{}
 	s.sortPools()
+	s.reserve(have)
 	for nodeName := range s.nodes {
 		s.reneed(nodeName, p.Name)
 	}

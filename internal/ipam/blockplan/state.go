@@ -12,6 +12,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/infrastructure"
+	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
 // Block is what a plan needs of an IPBlock.
@@ -82,6 +83,8 @@ type State struct {
 	// strays are names of nodes that have blocks or endpoints, but no Node.
 	strays map[string]struct{}
 
+	reservations map[string]*reservation.Set // by the IPReservation's name
+
 	fixed        []infrastructure.Network
 	conflictsOld bool
 }
@@ -102,7 +105,7 @@ func New() *State {
 		addresses: map[netip.Addr]holders{}, perNode: map[name]int{}, loose: map[netip.Addr]struct{}{},
 		heldBy: map[netip.Prefix][]string{}, vacant: map[netip.Prefix]struct{}{}, vanished: map[netip.Prefix]vanished{},
 		blocked: map[netip.Prefix]time.Time{}, pending: map[netip.Prefix]*block{}, letGo: map[netip.Prefix]bool{},
-		strays: map[string]struct{}{},
+		strays: map[string]struct{}{}, reservations: map[string]*reservation.Set{},
 	}
 }
 
@@ -205,7 +208,7 @@ func (s *State) remove(b *block) {
 func (s *State) recount(b *block) {
 	released, free := s.releasedBy(b), int64(0)
 	if !released && !b.Terminating {
-		free = v1alpha1.UsableAddresses(b.Prefix) - b.inUse
+		free = max(s.usable(b.Pool, b.Prefix)-b.inUse, 0)
 	}
 	s.tallyOf(b.Node, b.Pool).free += free - b.free
 	b.free = free

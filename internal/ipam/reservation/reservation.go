@@ -4,6 +4,8 @@ package reservation
 
 import (
 	"fmt"
+	"math"
+	"math/big"
 	"net/netip"
 	"slices"
 	"strings"
@@ -144,6 +146,42 @@ func (s *Set) Texts() []string {
 	out := make([]string, 0, len(s.ranges))
 	for _, r := range s.ranges {
 		out = append(out, r.String())
+	}
+	return out
+}
+
+// Usable returns how many addresses of a prefix pods can have, if it is cut into blocks with a prefix length of bits: all that
+// are not reserved, but for the first of each block, which is the node's own where a block has more than one. It stops at 2^63-1.
+func (s *Set) Usable(p netip.Prefix, bits int) int64 {
+	if size := p.Addr().BitLen() - p.Bits(); s.Empty() && bits == p.Bits() && size > 0 && size < 63 {
+		return 1<<size - 1 // one block, by far the most frequent question
+	}
+	hostBits := uint(p.Addr().BitLen() - bits)
+	n := new(big.Int).Lsh(big.NewInt(1), uint(p.Addr().BitLen()-p.Bits()))
+	if hostBits > 0 {
+		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(bits-p.Bits())))
+	}
+	for _, r := range s.In(p) {
+		from, to := number(r.From()), number(r.To())
+		n.Sub(n, new(big.Int).Add(new(big.Int).Sub(to, from), big.NewInt(1)))
+		if hostBits > 0 { // first addresses of blocks were taken off before
+			before := new(big.Int).Rsh(new(big.Int).Sub(from, big.NewInt(1)), hostBits)
+			n.Add(n, new(big.Int).Sub(new(big.Int).Rsh(to, hostBits), before))
+		}
+	}
+	if !n.IsInt64() {
+		return math.MaxInt64
+	}
+	return n.Int64()
+}
+
+func number(a netip.Addr) *big.Int { return new(big.Int).SetBytes(a.AsSlice()) }
+
+// Prefixes returns the largest prefixes that the parts of the set in p are made of.
+func (s *Set) Prefixes(p netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, r := range s.In(p) {
+		out = r.AppendPrefixes(out)
 	}
 	return out
 }

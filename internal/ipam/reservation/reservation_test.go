@@ -67,3 +67,33 @@ func TestSetsOfSeveralLists(t *testing.T) {
 		t.Errorf("in another network: %v", got)
 	}
 }
+
+func TestUsableAddresses(t *testing.T) {
+	for _, tc := range []struct {
+		pool     string
+		bits     int
+		reserved []string
+		want     int64
+	}{
+		{"10.0.0.0/24", 26, nil, 252},
+		{"10.0.0.0/26", 26, nil, 63},
+		{"10.0.0.0/24", 32, nil, 256},
+		{"10.0.0.0/24", 26, []string{"10.0.0.5"}, 251},
+		{"10.0.0.0/24", 26, []string{"10.0.0.0"}, 252},                     // the node's own address
+		{"10.0.0.0/24", 26, []string{"10.0.0.0/26"}, 189},                  // a whole block
+		{"10.0.0.0/24", 26, []string{"10.0.0.60-10.0.0.68"}, 244},          // across the border of two
+		{"10.0.0.0/24", 26, []string{"9.0.0.0-10.0.0.3", "11.0.0.1"}, 249}, // what lies outside counts for nothing
+		{"10.0.0.0/24", 32, []string{"10.0.0.0/25"}, 128},
+		{"fd00::/120", 122, []string{"fd00::10-fd00::1f"}, 252 - 16},
+		{"fd00::/48", 122, []string{"fd00::/64"}, 1<<63 - 1},
+	} {
+		set, problems := Parse(tc.reserved, netip.Prefix{})
+		if got := set.Usable(netip.MustParsePrefix(tc.pool), tc.bits); got != tc.want || len(problems) > 0 {
+			t.Errorf("%s in blocks of /%d without %v: %d, want %d %v", tc.pool, tc.bits, tc.reserved, got, tc.want, problems)
+		}
+	}
+	set, _ := Parse([]string{"10.0.0.0-10.0.0.66"}, netip.Prefix{})
+	if got := set.Prefixes(netip.MustParsePrefix("10.0.0.0/24")); len(got) != 3 || got[0] != netip.MustParsePrefix("10.0.0.0/26") {
+		t.Errorf("prefixes %v", got)
+	}
+}

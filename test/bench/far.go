@@ -62,7 +62,7 @@ func (b *bench) far(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.table = append(b.table, row{what: run.what, ours: milliseconds(took), target: "< 1 s"})
+		b.add(row{what: run.what, ours: milliseconds(took), target: "< 1 s"})
 		if run.frozen {
 			break
 		}
@@ -75,13 +75,13 @@ func (b *bench) far(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.table = append(b.table, row{what: fmt.Sprintf("%d blocks change to %s: event to last route", b.blocks, mode), ours: milliseconds(took), target: "< 1 s"})
+		b.add(row{what: fmt.Sprintf("%d blocks change to %s: event to last route", b.blocks, mode), ours: milliseconds(took), target: "< 1 s"})
 	}
 	after, err := residentMB(agent)
 	if err != nil {
 		return err
 	}
-	b.table = append(b.table, row{what: fmt.Sprintf("agent, resident: %d pods, %d blocks", b.pods, b.blocks),
+	b.add(row{what: fmt.Sprintf("agent, resident: %d pods, %d blocks", b.pods, b.blocks),
 		ours: fmt.Sprintf("%.1f MB (%.1f before the blocks)", after, before), target: "< 60 MB"})
 	return nil
 }

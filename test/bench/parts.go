@@ -102,9 +102,6 @@ func (b *bench) onLab(ctx context.Context, nodes int, parts []part) error {
 			l.Dump(ctx, os.Stderr) // to explain the error that follows
 			return fmt.Errorf("measure %s: %w", p.name, err)
 		}
-		if err := b.table.print(log); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -24,7 +25,12 @@ func (t table) print(w io.Writer) error {
 	return out.Flush()
 }
 
-func (b *bench) add(r row) { b.table = append(b.table, r) }
+func (b *bench) add(r row) {
+	b.table = append(b.table, r)
+	if b.verbose {
+		fmt.Fprintf(os.Stderr, "%s: %s, %s, %s\n", r.what, r.ours, r.reference, r.ratio)
+	}
+}
 
 // compare adds a row for the middle of two series.
 func (b *bench) compare(what, with string, ours, reference []time.Duration) {

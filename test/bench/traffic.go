@@ -140,7 +140,7 @@ func (b *bench) compareTraffic(ctx context.Context, mode string, ours, hand path
 		}
 		defer stop()
 	}
-	seconds := fmt.Sprintf("%.1f", b.traffic.Seconds())
+	seconds := fmt.Sprint(max(1, int(b.traffic.Seconds()))) // iperf3 takes 0 for no end
 	for _, figure := range []struct {
 		what    string
 		format  string

@@ -94,7 +94,7 @@ generate: ## Generate deepcopy functions, CRDs and the controller's roles
 IMAGE ?= causeway
 ARCHITECTURES ?= amd64 arm64
 .PHONY: image
-image: ## Build the container image into bin/causeway-image.tar, an OCI archive for amd64 and arm64, without Docker (ARCHITECTURES=amd64)
+image: ## Build the container image into bin/causeway-image.tar, an OCI archive for amd64 and arm64, without Docker (PUSH=registry.example/net/causeway sends it there)
 	@for arch in $(ARCHITECTURES); do \
 	  mkdir -p bin/image/$$arch; \
 	  echo "building our binaries for $$arch"; \
@@ -103,7 +103,7 @@ image: ## Build the container image into bin/causeway-image.tar, an OCI archive 
 	    ./node-agent/cmd/causeway-agent ./node-agent/cmd/causeway-speaker ./controllers/cmd/causeway-controller; \
 	done
 	@cd image && go run . --binaries ../bin/image --packages ../bin/image/packages --out ../bin/causeway-image.tar \
-	  --name $(IMAGE) --version $(VERSION) --commit $(COMMIT) --created "$$(git log -1 --format=%ct 2>/dev/null || echo 0)" \
+	  --name $(or $(PUSH),$(IMAGE)) $(if $(PUSH),--push) --version $(VERSION) --commit $(COMMIT) --created "$$(git log -1 --format=%ct 2>/dev/null || echo 0)" \
 	  --architectures "$$(echo $(ARCHITECTURES) | tr ' ' ,)"
 
 .PHONY: manifests

@@ -2,16 +2,20 @@ package main
 
 import (
 	"archive/tar"
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -20,12 +24,29 @@ type platformImage struct {
 	platform v1.Platform
 }
 
-// archive writes one OCI archive for all platforms and returns the digest that it is known by.
-func archive(o options, images []platformImage) (v1.Hash, error) {
+// join makes one image of those for each platform.
+func join(images []platformImage) v1.ImageIndex {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, i := range images {
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: i.image, Descriptor: v1.Descriptor{Platform: &i.platform}})
 	}
+	return index
+}
+
+// push sends the image to a registry, with the credentials that docker login and its like have left.
+func push(ctx context.Context, o options, index v1.ImageIndex) error {
+	tag, err := name.NewTag(o.Name + ":" + o.Version)
+	if err != nil {
+		return fmt.Errorf("push the image: %w", err)
+	}
+	if err := remote.WriteIndex(tag, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
+		return fmt.Errorf("push the image to %s: %w", tag, err)
+	}
+	return nil
+}
+
+// archive writes one OCI archive for all platforms and returns the digest that it is known by.
+func archive(o options, index v1.ImageIndex) (v1.Hash, error) {
 	folder, err := os.MkdirTemp(filepath.Dir(o.Out), ".image-")
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("make a folder for the image: %w", err)
@@ -50,15 +71,15 @@ func archive(o options, images []platformImage) (v1.Hash, error) {
 }
 
 // fullName is how Kubernetes calls an image that names no registry.
-func fullName(name string) string {
-	first, _, deep := strings.Cut(name, "/")
+func fullName(short string) string {
+	first, _, deep := strings.Cut(short, "/")
 	switch {
 	case deep && strings.ContainsAny(first, ".:"):
-		return name
+		return short
 	case deep:
-		return "docker.io/" + name
+		return "docker.io/" + short
 	}
-	return "docker.io/library/" + name
+	return "docker.io/library/" + short
 }
 
 // pack puts the folder into a tar, in the order of its names.
@@ -77,11 +98,11 @@ func pack(o options, folder string) error {
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(folder, at)
+		inside, err := filepath.Rel(folder, at)
 		if err != nil {
 			return err
 		}
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(text)), ModTime: o.Created, Format: tar.FormatPAX}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: inside, Mode: 0o644, Size: int64(len(text)), ModTime: o.Created, Format: tar.FormatPAX}); err != nil {
 			return err
 		}
 		_, err = w.Write(text)

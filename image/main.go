@@ -28,6 +28,8 @@ type options struct {
 	Commit        string
 	Created       time.Time
 	Out           string
+	// Push sends the image to the registry that its name says.
+	Push bool
 }
 
 func main() {
@@ -51,6 +53,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.Commit, "commit", "", "the commit that is built")
 	flag.Int64Var(&created, "created", 0, "time of the commit, in seconds since 1970; all files have it")
 	flag.StringVar(&o.Out, "out", "", "the archive to write")
+	flag.BoolVar(&o.Push, "push", false, "send the image to the registry in its name")
 	flag.Parse()
 	o.Architectures, o.Created = strings.Split(architectures, ","), time.Unix(created, 0).UTC()
 	for name, value := range map[string]string{"binaries": o.Binaries, "packages": o.Packages, "version": o.Version, "out": o.Out} {
@@ -86,9 +89,15 @@ func build(ctx context.Context, o options) error {
 		}
 		images = append(images, platformImage{img, v1.Platform{OS: "linux", Architecture: architecture}})
 	}
-	digest, err := archive(o, images)
+	index := join(images)
+	digest, err := archive(o, index)
 	if err != nil {
 		return err
+	}
+	if o.Push {
+		if err := push(ctx, o, index); err != nil {
+			return err
+		}
 	}
 	info, err := os.Stat(o.Out)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // inputs makes a folder of binaries, and of packages with this machine's nft, for one architecture each.
@@ -24,14 +29,7 @@ func inputs(t *testing.T) options {
 	dir := t.TempDir()
 	o := options{Binaries: dir + "/binaries", Packages: dir + "/packages", Architectures: []string{"amd64", "arm64"}, Name: "causeway", Version: "v1.2.3",
 		Commit: "0123456789ab", Created: time.Unix(1700000000, 0).UTC(), Out: dir + "/image.tar"}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary, err := os.ReadFile(self) // a Go program: the list of contents reads what it was built from
-	if err != nil {
-		t.Fatal(err)
-	}
+	binary := smallProgram(t)
 	for _, architecture := range o.Architectures {
 		for _, name := range ours {
 			write(t, filepath.Join(o.Binaries, architecture, name), binary)
@@ -39,7 +37,7 @@ func inputs(t *testing.T) options {
 		for _, name := range debian {
 			files := map[string][]byte{"usr/share/doc/" + name + "/copyright": []byte("free")}
 			if name == "nftables" {
-				files[program] = smallProgram(t)
+				files[program] = binary
 			}
 			makeDeb(t, filepath.Join(o.Packages, architecture), name, architecture, files)
 		}
@@ -57,12 +55,12 @@ func write(t *testing.T, path string, text []byte) {
 	}
 }
 
-// smallProgram is an ELF file that needs no library.
+// smallProgram is a Go program that needs no library: it stands for ours and for nft.
 func smallProgram(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, dir+"/main.go", []byte("package main\nfunc main() {}\n"))
-	c := exec.Command("go", "build", "-trimpath", "-o", dir+"/out", dir+"/main.go")
+	c := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/out", dir+"/main.go")
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -209,10 +207,31 @@ func checkLayer(t *testing.T, stream io.Reader) {
 	for _, p := range bill.Packages {
 		names[p.Name] = true
 	}
-	for _, name := range []string{"causeway-agent", "nftables", "github.com/google/go-containerregistry", "stdlib"} {
+	for _, name := range []string{"causeway-agent", "nftables", "stdlib"} {
 		if !names[name] {
 			t.Errorf("the list of contents lacks %s", name)
 		}
+	}
+}
+
+func TestPush(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	o := inputs(t)
+	o.Name, o.Push = strings.TrimPrefix(server.URL, "http://")+"/net/causeway", true
+	if err := build(context.Background(), o); err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag(o.Name + ":v1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := remote.Index(tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := index.IndexManifest(); err != nil || len(m.Manifests) != 2 {
+		t.Errorf("%+v, %v", m, err)
 	}
 }
 

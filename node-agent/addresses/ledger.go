@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -47,9 +48,11 @@ type Options struct {
 // Ledger brings pools and blocks into the book, and the book's demand to those who ask the controller for blocks. It is
 // apart from the kernel's loop, so that a pod that waits for a block does not wait for routes.
 type Ledger struct {
-	o     Options
-	wake  chan struct{}
-	saved []netip.Prefix // released blocks that are written down
+	o    Options
+	wake chan struct{}
+	// settling keeps an older reading of the view from replacing a newer one.
+	settling sync.Mutex
+	saved    []netip.Prefix // released blocks that are written down
 }
 
 // NewLedger returns a ledger. Nothing runs yet.
@@ -101,6 +104,8 @@ func (l *Ledger) Settle() time.Duration {
 
 // SettlePools brings the pools from the view to those who choose among them, and returns what the book is to know.
 func (l *Ledger) SettlePools() []addressbook.Pool {
+	l.settling.Lock()
+	defer l.settling.Unlock()
 	node, exists := l.o.View.Node()
 	return l.o.Pools.set(l.o.View.Pools(), l.o.View.Reserved(), node, exists)
 }

@@ -36,29 +36,41 @@ func dial() (*conn, error) {
 
 func (c *conn) close() { unix.Close(c.fd) } //nolint:errcheck // nothing to lose
 
-// batch is a row of requests, in the order in which the kernel handles them.
+// batch is a row of requests, in the order in which the kernel handles them. The kernel answers those that fail, and the last.
 type batch struct {
 	buf   []byte
 	count int
+	last  int // where the last request begins
 }
 
 // add appends a request; its number in the batch is its sequence number.
 func (b *batch) add(kind, flags int, data ...nl.NetlinkRequestData) {
 	b.count++
+	b.last = len(b.buf)
 	r := nl.NetlinkRequest{NlMsghdr: unix.NlMsghdr{
-		Len: unix.SizeofNlMsghdr, Type: uint16(kind), Flags: uint16(unix.NLM_F_REQUEST | unix.NLM_F_ACK | flags), Seq: uint32(b.count),
+		Len: unix.SizeofNlMsghdr, Type: uint16(kind), Flags: uint16(unix.NLM_F_REQUEST | flags), Seq: uint32(b.count),
 	}}
 	r.Data = data
 	b.buf = append(b.buf, r.Serialize()...)
 }
 
+// sealed returns the batch as it is sent.
+func (b *batch) sealed() []byte {
+	flags := b.buf[b.last+6:]
+	order.PutUint16(flags, order.Uint16(flags)|unix.NLM_F_ACK)
+	return b.buf
+}
+
 // do sends a batch and returns one error, or nil, for each request. answer, if any, gets what the kernel returns.
 func (c *conn) do(b *batch, answer func(body []byte)) ([]error, error) {
-	if err := unix.Sendto(c.fd, b.buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	errs := make([]error, b.count)
+	if b.count == 0 {
+		return errs, nil
+	}
+	if err := unix.Sendto(c.fd, b.sealed(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, os.NewSyscallError("send to netlink", err)
 	}
-	errs := make([]error, b.count)
-	for left := b.count; left > 0; {
+	for done := false; !done; {
 		if err := c.receive(func(seq uint32, kind, _ uint16, body []byte) error {
 			switch {
 			case seq == 0 || int(seq) > b.count:
@@ -66,7 +78,7 @@ func (c *conn) do(b *batch, answer func(body []byte)) ([]error, error) {
 				if code := -int32(order.Uint32(body)); code != 0 {
 					errs[seq-1] = unix.Errno(code)
 				}
-				left--
+				done = done || int(seq) == b.count
 			case answer != nil:
 				answer(body)
 			}

@@ -11,12 +11,14 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 	"github.com/causeway-net/causeway/test/namespaces"
+	"github.com/causeway-net/causeway/test/retry"
 )
 
 func TestMain(m *testing.M) {
@@ -273,8 +275,18 @@ func TestIPv6WhereItIsTurnedOffByDefault(t *testing.T) {
 	if err := w.Check(onHost); err != nil {
 		t.Error(err)
 	}
-	if out := run(t, "ip", "-6", "addr", "show", onHost.HostInterface); !strings.Contains(out, "fe80::ecee:eeff:feee:eeee") || strings.Contains(out, "tentative") {
-		t.Errorf("the pod's gateway is not there: %s", out)
+	if out := run(t, "cat", "/proc/sys/net/ipv6/conf/"+onHost.HostInterface+"/accept_dad"); strings.TrimSpace(out) != "0" {
+		t.Errorf("the pod's gateway is looked for before it is used: accept_dad is %s", out)
+	}
+	// The kernel takes the address into use a moment after the link is up.
+	if err := retry.Until(t.Context(), 20*time.Second, func() error {
+		out := run(t, "ip", "-6", "addr", "show", onHost.HostInterface)
+		if !strings.Contains(out, "fe80::ecee:eeff:feee:eeee") || strings.Contains(out, "tentative") {
+			return fmt.Errorf("the pod's gateway is not there: %s", out)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 	single := spec(t, "single")
 	single.Addresses = []netip.Addr{netip.MustParseAddr("10.9.0.7")}
@@ -309,6 +321,11 @@ func TestListTellsWholeLinksFromHalfMadeOnes(t *testing.T) {
 	run(t, "ip", "link", "add", "cw0123456789a", "group", fmt.Sprint(names.MakingGroup), "type", "veth", "peer", "name", "half")
 	run(t, "ip", "link", "add", "cwother", "type", "veth", "peer", "name", "other")
 	run(t, "ip", "link", "add", "cw0123456789b", "type", "veth", "peer", "name", "another") // has our kind of name, but neither alias nor group
+	t.Cleanup(func() {
+		for _, link := range []string{"cw0123456789a", "cwother", "cw0123456789b"} {
+			run(t, "ip", "link", "del", link)
+		}
+	})
 	found, err := w.List()
 	if err != nil {
 		t.Fatal(err)

@@ -40,6 +40,7 @@ type fakes struct {
 	moved         int
 	shrunk        map[string]int
 	logged        []string
+	turns         int
 }
 
 func (f *fakes) locked(change func()) {
@@ -154,7 +155,8 @@ func run(t *testing.T, f *fakes, test func(l *Loop)) {
 	synctest.Test(t, func(t *testing.T) {
 		f.changed, f.pods = make(chan struct{}, 1), make(chan struct{}, 1)
 		log := funcr.New(func(_, line string) { f.locked(func() { f.logged = append(f.logged, line) }) }, funcr.Options{})
-		l := New(Options{Node: "a", Kernel: f, View: f, Book: f, BGP: f, Pods: f, Reporter: f, Resync: time.Minute, Log: log})
+		l := New(Options{Node: "a", Kernel: f, View: f, Book: f, BGP: f, Pods: f, Reporter: f, Resync: time.Minute, Log: log,
+			Turned: func() { f.locked(func() { f.turns++ }) }})
 		ctx, cancel := context.WithCancel(t.Context())
 		l.FirstPass(ctx)
 		done := make(chan error)
@@ -191,6 +193,26 @@ func TestAChangeOfTheAPIReachesTheKernel(t *testing.T) {
 			t.Errorf("%d plans, the last one\n%s", n, f.plans[n-1])
 		}
 	})
+}
+
+// Whoever judges the loop by its turns hears of one at least once in Resync, in a quiet cluster and in one that fails.
+func TestTheLoopTellsEachTurn(t *testing.T) {
+	for _, refused := range []error{nil, errors.New("file exists")} {
+		f := node()
+		f.refused = refused
+		run(t, f, func(*Loop) {
+			for range 3 {
+				before := 0
+				f.locked(func() { before = f.turns })
+				settled(time.Minute + time.Second)
+				f.locked(func() {
+					if f.turns == before {
+						t.Errorf("no turn within a minute (the kernel says %v)", refused)
+					}
+				})
+			}
+		})
+	}
 }
 
 func TestARefusalIsReportedAndTriedAgain(t *testing.T) {

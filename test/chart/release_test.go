@@ -1,8 +1,12 @@
 package chart_test
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,15 +15,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/scrape"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/test/lab/controlplane"
 	"github.com/causeway-net/causeway/test/retry"
@@ -43,6 +52,9 @@ func TestRelease(t *testing.T) {
 	var pool v1alpha1.IPPool
 	must(t, c.Client.Get(ctx, client.ObjectKey{Name: "default-v4"}, &pool))
 	must(t, c.Client.Get(ctx, client.ObjectKey{Name: "default-v6"}, &v1alpha1.IPPool{}))
+
+	t.Log("metrics are for those whom Kubernetes lets, with the roles that the release brings")
+	c.askForMetrics()
 
 	t.Log("the people's side of a pool stays through upgrade and rollback")
 	must(t, retry.Until(ctx, 30*time.Second, func() error {
@@ -226,4 +238,54 @@ func (c *cluster) startPod() {
 			Interface: link, Addresses: []string{"10.211.0.5/32"}, Pools: []string{"default-v4"}},
 	}
 	must(c.t, retry.Until(ctx, 30*time.Second, func() error { return client.IgnoreAlreadyExists(agent.Create(ctx, record)) }))
+}
+
+// askForMetrics serves metrics with the rights of the agents' account, and asks with a token before and after it may.
+func (c *cluster) askForMetrics() {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(c.t.Context())
+	defer cancel()
+	kubeconfig, err := c.Kubeconfig("metrics.kubeconfig", "system:serviceaccount:"+v1alpha1.SystemNamespace+":causeway-agent", "system:authenticated")
+	must(c.t, err)
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	must(c.t, err)
+	const address = "127.0.0.1:9441"
+	server, err := scrape.New(scrape.Options{Address: address, Secure: true, Config: config, Log: logr.Discard(),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "metrics") })})
+	must(c.t, err)
+	done := make(chan error, 1)
+	go func() { done <- server.Start(ctx) }()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "prometheus"}}
+	must(c.t, c.Client.Create(ctx, account))
+	token := &authenticationv1.TokenRequest{}
+	must(c.t, c.Client.SubResource("token").Create(ctx, account, token))
+	browser := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	answers := func(wanted int) {
+		c.t.Helper()
+		must(c.t, retry.Until(ctx, 30*time.Second, func() error {
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/metrics", nil)
+			if err != nil {
+				return err
+			}
+			request.Header.Set("Authorization", "Bearer "+token.Status.Token)
+			response, err := browser.Do(request)
+			if err != nil {
+				return err
+			}
+			response.Body.Close()
+			if response.StatusCode != wanted {
+				return fmt.Errorf("%s, want %d", response.Status, wanted)
+			}
+			return nil
+		}))
+	}
+	answers(http.StatusForbidden)
+	must(c.t, c.Client.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "prometheus"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "causeway-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "default", Name: "prometheus"}},
+	}))
+	answers(http.StatusOK)
+	cancel()
+	must(c.t, <-done)
 }

@@ -50,9 +50,9 @@ func (s *State) settleConflicts() {
 	}
 	s.conflictsOld = false
 	networks := slices.Clone(s.fixed)
-	certain := map[netip.Prefix]bool{}
+	certain, worst := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
 	for _, n := range s.fixed {
-		certain[n.Prefix] = true
+		certain[n.Prefix], worst[n.Prefix] = true, true
 	}
 	reports := map[netip.Prefix]report{}
 	for _, n := range s.nodes {
@@ -61,6 +61,8 @@ func (s *State) settleConflicts() {
 	all := infrastructure.Of(networks...)
 	for _, p := range s.order {
 		p.conflicts = conflicts{hits: onePerPrefix(all.Hits(p.Prefix))}
+		// People read the first names only.
+		slices.SortStableFunc(p.hits, func(a, b infrastructure.Network) int { return order(worst[a.Prefix]) - order(worst[b.Prefix]) })
 		for _, hit := range p.hits {
 			p.judge(hit.Prefix, certain[hit.Prefix], reports[hit.Prefix])
 		}
@@ -102,6 +104,13 @@ func (p *pool) judge(network netip.Prefix, certain bool, r report) {
 	if certain || r.reporters > 1 || touched <= 0 || touched < 31 && 1<<touched <= p.MaxBlocks {
 		p.withheld = append(p.withheld, network)
 	}
+}
+
+func order(first bool) int {
+	if first {
+		return 0
+	}
+	return 1
 }
 
 // onePerPrefix keeps the first of several networks with the same prefix: nodes of one subnet all report it.

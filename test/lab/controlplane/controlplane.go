@@ -167,7 +167,7 @@ func (c *ControlPlane) startAPI() (err error) {
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+in("accounts.key"),
 		"--service-account-signing-key-file="+in("accounts.key"), "--service-cluster-ip-range=10.96.0.0/16",
 		"--authorization-mode=RBAC", "--anonymous-auth=false", "--allow-privileged=true", "--profiling=false",
-		"--endpoint-reconciler-type=none", "--enable-aggregator-routing=false",
+		"--enable-aggregator-routing=false",
 		// Nobody makes service accounts or taints nodes here: there is no controller manager.
 		"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
 	return err

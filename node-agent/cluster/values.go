@@ -57,6 +57,7 @@ func parsePool(o *v1alpha1.IPPool) (Pool, bool) {
 	return Pool{Object: o, Route: plan.Pool{
 		Name: o.Name, CIDR: cidr, Encapsulation: o.Spec.Encapsulation, Sending: o.Status.Encapsulation,
 		NATOutgoing: o.Spec.NATOutgoing, Settled: settled,
+		Doubtful: o.Status.ObservedGeneration <= 0 || meta.IsStatusConditionTrue(o.Status.Conditions, v1alpha1.ConditionConflicting),
 	}}, true
 }
 

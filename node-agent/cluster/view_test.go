@@ -27,7 +27,7 @@ func testPool(change func(*v1alpha1.IPPool)) *v1alpha1.IPPool {
 	p := &v1alpha1.IPPool{
 		ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "u", Generation: 1},
 		Spec:       v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", Encapsulation: v1alpha1.EncapsulationVXLAN},
-		Status:     v1alpha1.IPPoolStatus{Free: 100, Allocated: 5, Encapsulation: v1alpha1.EncapsulationVXLAN},
+		Status:     v1alpha1.IPPoolStatus{ObservedGeneration: 1, Free: 100, Allocated: 5, Encapsulation: v1alpha1.EncapsulationVXLAN},
 	}
 	if change != nil {
 		change(p)
@@ -47,6 +47,9 @@ func TestAPoolTellsOnlyWhatSomebodyUses(t *testing.T) {
 		{"a condition", func(p *v1alpha1.IPPool) {
 			p.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionExhausted, Status: metav1.ConditionTrue}}
 		}, PoolUse},
+		{"it conflicts with the infrastructure", func(p *v1alpha1.IPPool) {
+			p.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionConflicting, Status: metav1.ConditionTrue}}
+		}, PoolRoutes | PoolUse},
 		{"deleted", func(p *v1alpha1.IPPool) { now := metav1.Now(); p.DeletionTimestamp = &now }, PoolUse},
 		{"nodes send otherwise", func(p *v1alpha1.IPPool) { p.Status.Encapsulation = v1alpha1.EncapsulationNone }, PoolRoutes},
 		{"a new spec", func(p *v1alpha1.IPPool) { p.Generation, p.Spec.NATOutgoing = 2, true }, PoolRoutes | PoolUse},

@@ -23,6 +23,9 @@ func (m *maker) firewall() {
 	}
 	var pools, nat []netip.Prefix
 	for _, p := range m.pools {
+		if p.Doubtful && !m.hasBlocks(p.Name) {
+			continue // Its range is full of things that only know the nodes' addresses: the API server, perhaps, and other nodes.
+		}
 		pools = append(pools, p.CIDR)
 		if p.NATOutgoing {
 			nat = append(nat, p.CIDR)
@@ -42,6 +45,10 @@ func (m *maker) firewall() {
 			"ip6 saddr @nat_outgoing6 ip6 daddr != @pools6 masquerade",
 		}},
 	}
+}
+
+func (m *maker) hasBlocks(pool string) bool {
+	return slices.ContainsFunc(m.in.Blocks, func(b Block) bool { return b.Pool == pool })
 }
 
 // forgedNode drops tunnel packets to this node that no node sent. The VNI is in bits 96 to 119 of the UDP datagram

@@ -82,6 +82,8 @@ type Pool struct {
 	// Settled says that the pool is Ready for its generation: no node sends with an older encapsulation any more.
 	Settled     bool
 	NATOutgoing bool
+	// Doubtful says that the controller has not looked at the pool yet, or found that it conflicts with the infrastructure.
+	Doubtful bool
 }
 
 // Block is what routing needs of an IPBlock. A terminating one is routed like any other until it is gone.

@@ -281,6 +281,16 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// TestPoolsThatMayHoldTheAPIServerAreMasqueraded: what a pod sends into such a pool's range must come back, unless there are pods.
+func TestPoolsThatMayHoldTheAPIServerAreMasqueraded(t *testing.T) {
+	in := cluster(vxlanCross, vxlanCross)
+	in.Pools = append(in.Pools, Pool{Name: "doubtful", CIDR: pfx("192.168.0.0/16"), Encapsulation: ipip, Doubtful: true})
+	in.Pools[0].Doubtful = true // and it has blocks
+	if have := Make(in).Firewall.String(); !strings.Contains(have, "set pools4 { type ipv4_addr; flags interval; elements = { 10.0.0.0/16 } }") {
+		t.Error(have)
+	}
+}
+
 func TestFirewall(t *testing.T) {
 	in := cluster(vxlanCross, vxlanCross)
 	in.Pools[0].NATOutgoing = true

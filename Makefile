@@ -16,7 +16,7 @@ VERSION ?= $(shell sed -n 's/^appVersion: //p' charts/causeway/Chart.yaml)
 COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 OUR_FLAGS := -s -w -X github.com/causeway-net/causeway/internal/version.tag=$(VERSION) \
 	-X github.com/causeway-net/causeway/internal/version.commit=$(COMMIT)
-PACKAGES := iproute2 iputils-ping nftables tcpdump iperf3 jq kmod util-linux containernetworking-plugins bird2 frr \
+PACKAGES := iproute2 iputils-ping nftables tcpdump iperf3 jq kmod prometheus util-linux containernetworking-plugins bird2 frr \
 	qemu-system-x86 busybox-static
 
 .PHONY: help
@@ -86,10 +86,11 @@ kernel: build ## Get the kernel of the nodes' virtual machine, if this machine's
 	bin/lab kernel || { [ "$$(id -u)" = 0 ] && apt-get update -qq && bin/lab kernel; }
 
 .PHONY: generate
-generate: ## Generate deepcopy functions, CRDs and the controller's roles
+generate: ## Generate deepcopy functions, CRDs, the controller's roles and the API reference
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	go tool controller-gen rbac:roleName=causeway-controller paths=./controllers/... output:rbac:dir=config/rbac/controller
+	go run ./internal/reference config/crd/bases docs/api-reference.md
 
 IMAGE ?= causeway
 ARCHITECTURES ?= amd64 arm64
@@ -127,9 +128,9 @@ lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Check style and common mista
 
 .PHONY: check-generated
 check-generated: # What make generate makes must be what is there.
-	@before="$$(cat api/v1alpha1/zz_generated* config/crd/bases/* config/rbac/controller/* | sha256sum)"; \
+	@before="$$(cat api/v1alpha1/zz_generated* config/crd/bases/* config/rbac/controller/* docs/api-reference.md | sha256sum)"; \
 	$(MAKE) --no-print-directory generate; \
-	after="$$(cat api/v1alpha1/zz_generated* config/crd/bases/* config/rbac/controller/* | sha256sum)"; \
+	after="$$(cat api/v1alpha1/zz_generated* config/crd/bases/* config/rbac/controller/* docs/api-reference.md | sha256sum)"; \
 	if [ "$$before" != "$$after" ]; then echo "Generated files were not current; commit what make generate has changed." >&2; exit 1; fi
 
 bin/golangci-lint-$(GOLANGCI_LINT_VERSION):

@@ -7,12 +7,12 @@ import (
 	"slices"
 
 	"github.com/causeway-net/causeway/kubectl-causeway/objects"
-	agent "github.com/causeway-net/causeway/node-agent/addresses"
+	"github.com/causeway-net/causeway/kubectl-causeway/windows"
 )
 
 // CheckBooks compares the address books of nodes with records and blocks, and adds what differs. A book is the agent's
 // memory of links that are really there.
-func (a *Account) CheckBooks(c *objects.Cluster, books map[string]agent.BookWindow) {
+func (a *Account) CheckBooks(c *objects.Cluster, books map[string]windows.Book) {
 	blocks := newIndex(c)
 	recorded := map[string]map[netip.Addr]Holder{}
 	for _, h := range holders(c) {
@@ -41,8 +41,8 @@ func (a *Account) CheckBooks(c *objects.Cluster, books map[string]agent.BookWind
 	Sort(a.Disagreements)
 }
 
-func entries(b agent.BookWindow) []agent.AddressWindow {
-	var out []agent.AddressWindow
+func entries(b windows.Book) []windows.BookAddress {
+	var out []windows.BookAddress
 	for _, block := range b.Blocks {
 		out = append(out, block.Addresses...)
 	}

@@ -1,54 +1,62 @@
 package addresses_test
 
 import (
-	"net/netip"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/causeway-net/causeway/kubectl-causeway/addresses"
-	agent "github.com/causeway-net/causeway/node-agent/addresses"
+	"github.com/causeway-net/causeway/kubectl-causeway/windows"
 )
 
-func bookBlock(cidr string, holders map[string]string) agent.BlockWindow {
-	p := netip.MustParsePrefix(cidr)
-	b := agent.BlockWindow{CIDR: p, Addresses: []agent.AddressWindow{{Address: p.Addr(), State: "kept"}}}
-	for address, pod := range holders {
-		b.Addresses = append(b.Addresses, agent.AddressWindow{Address: netip.MustParseAddr(address), State: "held", Pod: pod})
+// book is the JSON of an agent: blocks with the pods that have addresses in them, and addresses outside.
+func book(t *testing.T, blocks string, outside ...string) (b windows.Book) {
+	t.Helper()
+	text := fmt.Sprintf(`{"blocks": [%s], "outside": [%s]}`, blocks, strings.Join(outside, ", "))
+	if err := json.Unmarshal([]byte(text), &b); err != nil {
+		t.Fatalf("%v: %s", err, text)
 	}
 	return b
 }
 
+func ownBlocks(holders ...string) string {
+	return fmt.Sprintf(`{"cidr": "10.0.0.0/26", "addresses": [%s]}, {"cidr": "fd00::/122", "addresses": [%s]}`,
+		strings.Join(append(holders, `{"address": "10.0.0.0", "state": "kept"}`), ", "), has("fd00::1", "default/a"))
+}
+
+func has(address, pod string) string {
+	return fmt.Sprintf(`{"address": %q, "state": "held", "pod": %q}`, address, pod)
+}
+
 func TestCheckBooks(t *testing.T) {
-	v6 := bookBlock("fd00::/122", map[string]string{"fd00::1": "default/a"})
 	for name, c := range map[string]struct {
-		book agent.BookWindow
+		book windows.Book
 		want []string
 	}{
-		"agrees": {book: agent.BookWindow{Blocks: []agent.BlockWindow{bookBlock("10.0.0.0/26", map[string]string{"10.0.0.1": "default/a"}), v6}}},
+		"agrees": {book: book(t, ownBlocks(has("10.0.0.1", "default/a")))},
 		"a pod that no record shows": {
-			book: agent.BookWindow{Blocks: []agent.BlockWindow{bookBlock("10.0.0.0/26", map[string]string{"10.0.0.1": "default/a", "10.0.0.9": "default/x"}), v6}},
+			book: book(t, ownBlocks(has("10.0.0.1", "default/a"), has("10.0.0.9", "default/x"))),
 			want: []string{"BookUnrecorded 10.0.0.9 On node node1, 10.0.0.9 belongs to pod default/x, and no record says so."},
 		},
 		"another pod": {
-			book: agent.BookWindow{Blocks: []agent.BlockWindow{bookBlock("10.0.0.0/26", map[string]string{"10.0.0.1": "default/x"}), v6}},
+			book: book(t, ownBlocks(has("10.0.0.1", "default/x"))),
 			want: []string{"BookUnrecorded 10.0.0.1 On node node1, 10.0.0.1 belongs to pod default/x"},
 		},
 		"a record that the agent does not know": {
-			book: agent.BookWindow{Blocks: []agent.BlockWindow{bookBlock("10.0.0.0/26", nil), v6}},
+			book: book(t, ownBlocks()),
 			want: []string{"BookMisses 10.0.0.1 A record gives 10.0.0.1 to pod default/a on node node1"},
 		},
-		"outside of its blocks": {
-			book: agent.BookWindow{Blocks: []agent.BlockWindow{v6}, Outside: []agent.AddressWindow{{Address: netip.MustParseAddr("10.0.0.1"), Pod: "default/a"}}},
-		},
+		"outside of its blocks": {book: book(t, ownBlocks(), has("10.0.0.1", "default/a"))},
 		"a block of another node": {
-			book: agent.BookWindow{Blocks: []agent.BlockWindow{bookBlock("10.0.0.0/26", map[string]string{"10.0.0.1": "default/a"}), v6, bookBlock("10.0.0.64/26", nil)}},
+			book: book(t, ownBlocks(has("10.0.0.1", "default/a"))+`, {"cidr": "10.0.0.64/26", "addresses": []}`),
 			want: []string{"BookBlock node1 10.0.0.64/26 The agent of node node1 gives out addresses of block 10.0.0.64/26"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cluster := consistent()
 			account := addresses.Check(cluster)
-			account.CheckBooks(cluster, map[string]agent.BookWindow{"node1": c.book})
+			account.CheckBooks(cluster, map[string]windows.Book{"node1": c.book})
 			var got []string
 			for _, d := range account.Disagreements {
 				got = append(got, d.Reason+" "+d.Subject+" "+d.Message)

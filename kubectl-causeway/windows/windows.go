@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -17,7 +18,6 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 
 	"github.com/causeway-net/causeway/kubectl-causeway/objects"
-	"github.com/causeway-net/causeway/node-agent/addresses"
 )
 
 // Agents runs `causeway-agent` with some arguments beside the agent of a node, and returns what it prints.
@@ -35,12 +35,28 @@ func JSON(ctx context.Context, a Agents, node, window string) ([]byte, error) {
 	return a.Run(ctx, node, "debug", window, "--json")
 }
 
+// Book is what the agent's window book says as JSON, as far as it is compared with the API. The type is the plugin's own: the
+// agent's builds on Linux only, and people have other workstations too.
+type Book struct {
+	Blocks []struct {
+		CIDR      netip.Prefix  `json:"cidr"`
+		Addresses []BookAddress `json:"addresses"`
+	} `json:"blocks"`
+	Outside []BookAddress `json:"outside"`
+}
+
+// BookAddress is an address that a pod has, or a free one, which has no pod.
+type BookAddress struct {
+	Address netip.Addr `json:"address"`
+	Pod     string     `json:"pod"`
+}
+
 // atOnce is how many agents are asked at a time.
 const atOnce = 16
 
 // Books returns the address books of nodes, and why some of them did not answer.
-func Books(ctx context.Context, a Agents, nodes []string) (map[string]addresses.BookWindow, map[string]string) {
-	books, silent := map[string]addresses.BookWindow{}, map[string]string{}
+func Books(ctx context.Context, a Agents, nodes []string) (map[string]Book, map[string]string) {
+	books, silent := map[string]Book{}, map[string]string{}
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
@@ -48,7 +64,7 @@ func Books(ctx context.Context, a Agents, nodes []string) (map[string]addresses.
 		group.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			var book addresses.BookWindow
+			var book Book
 			text, err := JSON(ctx, a, node, "book")
 			if err == nil {
 				err = json.Unmarshal(text, &book)

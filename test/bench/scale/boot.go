@@ -33,10 +33,7 @@ func (b *bench) partBoot(ctx context.Context) error {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	if err := b.holdPool(ctx); err != nil {
-		return err
-	}
-	controller, err := b.As(controlplane.ControllerUser) // nobody else may create blocks
+	controller, err := b.openPool(ctx)
 	if err != nil {
 		return err
 	}
@@ -78,18 +75,25 @@ func (b *bench) partBoot(ctx context.Context) error {
 
 func seconds(s float64) string { return milliseconds(time.Duration(s * float64(time.Second))) }
 
-// holdPool adds the finalizer to the pool, without which no block of it is admitted. There is no controller here.
-func (b *bench) holdPool(ctx context.Context) error {
+// openPool adds the finalizer to the pool, without which no block of it is admitted: there is no controller here. It waits
+// until blocks are, and returns a client that may create them.
+func (b *bench) openPool(ctx context.Context) (client.Client, error) {
 	pool, err := b.pool(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	before := pool.DeepCopy()
 	pool.Finalizers = append(pool.Finalizers, v1alpha1.FinalizerPool)
 	if err := b.Client.Patch(ctx, pool, client.MergeFrom(before)); err != nil {
-		return fmt.Errorf("add the finalizer to the pool: %w", err)
+		return nil, fmt.Errorf("add the finalizer to the pool: %w", err)
 	}
-	return nil
+	controller, err := b.As(controlplane.ControllerUser) // nobody else may create blocks
+	if err != nil {
+		return nil, err
+	}
+	return controller, b.await(ctx, "the API server admits blocks", func() error {
+		return controller.Create(ctx, blockOf(0, nodeName(0)), client.DryRunAll)
+	})
 }
 
 // gather adds watchers of IPBlock, each on a connection of its own, until there are as many as asked for.

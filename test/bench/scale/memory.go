@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/test/lab/controlplane"
 )
 
 const (
@@ -27,10 +26,7 @@ func (b *bench) partMemory(ctx context.Context) error {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	if err := b.holdPool(ctx); err != nil {
-		return err
-	}
-	controller, err := b.As(controlplane.ControllerUser)
+	controller, err := b.openPool(ctx)
 	if err != nil {
 		return err
 	}

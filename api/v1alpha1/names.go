@@ -38,10 +38,17 @@ const (
 	// ConditionStalled is True where only a person can help (kstatus).
 	ConditionStalled = "Stalled"
 	// ConditionConflicting is True on an IPPool that covers, or lies in, an address or network of the infrastructure: a
-	// node's, the API server's, a Service range or a foreign link's. It gives nothing out.
+	// node's, the API server's, a Service range or a foreign link's. It gives nothing out. On a NodeNetwork it is True where
+	// the node refuses routes for that reason.
 	ConditionConflicting = "Conflicting"
 	// ConditionRoutesApplied is False on a NodeNetwork whose node refuses some wanted routes or other kernel objects.
 	ConditionRoutesApplied = "RoutesApplied"
+	// ConditionBlocksReachable is False on a NodeNetwork whose node has no way to the blocks of some other node.
+	ConditionBlocksReachable = "BlocksReachable"
+	// ConditionAddressesUnique is False on a NodeNetwork whose node has two pods with the same address.
+	ConditionAddressesUnique = "AddressesUnique"
+	// ConditionMTUSufficient is False on a NodeNetwork whose node's network carries less than pods' addresses need.
+	ConditionMTUSufficient = "MTUSufficient"
 	// ConditionEndpointsRecorded is False on a NodeNetwork whose node runs pods that the API server lets it write no
 	// WorkloadEndpoint for.
 	ConditionEndpointsRecorded = "EndpointsRecorded"

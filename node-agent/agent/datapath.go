@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath"
@@ -52,11 +50,13 @@ func (r datapathReporter) LinksChanged() { r.records.LinksChanged() }
 
 // ReportDatapath implements datapath.Reporter.
 func (r datapathReporter) ReportDatapath(s datapath.State) {
+	for _, c := range s.Conditions() {
+		r.network.SetCondition(c.Type, c.Status, c.Reason, c.Message)
+	}
 	if s.Failure != nil {
-		r.network.SetCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, "ApplyFailed", "The kernel does not show the plan: "+s.Failure.Error())
 		return
 	}
-	facts := report.Facts{VTEPMAC: names.VTEPMAC(r.options.Node).String(), Encapsulations: encapsulations(s.Capabilities)}
+	facts := report.Facts{VTEPMAC: names.VTEPMAC(r.options.Node).String(), Encapsulations: s.Capabilities.Encapsulations()}
 	for _, u := range []plan.Underlay{s.V4, s.V6} {
 		if !u.Address.IsValid() {
 			continue
@@ -66,27 +66,9 @@ func (r datapathReporter) ReportDatapath(s datapath.State) {
 			facts.MTU = int32(u.MTU)
 		}
 	}
-	support, reason, message := metav1.ConditionTrue, "AllSupported", "The kernel can do all that the pools need."
-	for _, p := range s.Problems {
-		support, reason, message = metav1.ConditionFalse, "Missing", p.Message
-		break
-	}
 	r.claim.SetRendered(renderedOf(s.Pools))
 	r.network.SetFacts(facts)
-	r.metrics.countRoutes(s.Routes)
-	r.network.SetCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, "PlanApplied", "The kernel shows the plan.")
-	r.network.SetCondition(v1alpha1.ConditionKernelSupport, support, reason, message)
-}
-
-func encapsulations(c plan.Capabilities) []v1alpha1.Encapsulation {
-	out := []v1alpha1.Encapsulation{v1alpha1.EncapsulationNone}
-	if c.IPIP {
-		out = append(out, v1alpha1.EncapsulationIPIP, v1alpha1.EncapsulationIPIPCrossSubnet)
-	}
-	if c.VXLAN {
-		out = append(out, v1alpha1.EncapsulationVXLAN, v1alpha1.EncapsulationVXLANCrossSubnet)
-	}
-	return out
+	r.metrics.countRoutes(s.Routes, len(s.Refused))
 }
 
 // renderedOf notes which generation of each pool the kernel shows, and what it sends with.

@@ -88,10 +88,10 @@ func (m *metrics) applied(took time.Duration, report kernel.Report) {
 		outcome = "changed"
 	}
 	m.applies.WithLabelValues(outcome).Observe(took.Seconds())
-	m.failures.Set(float64(len(report.Failures)))
 }
 
-func (m *metrics) countRoutes(counts []plan.RouteCount) {
+func (m *metrics) countRoutes(counts []plan.RouteCount, refused int) {
+	m.failures.Set(float64(refused))
 	m.routes.Reset()
 	for _, c := range counts {
 		m.routes.WithLabelValues(string(c.Source)).Set(float64(c.Count))

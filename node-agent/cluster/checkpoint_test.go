@@ -41,7 +41,7 @@ func TestAViewComesBackFromItsCheckpoint(t *testing.T) {
 	v.poolHandler().Set(testPool(nil))
 	v.blockHandler().Set(block("10.0.0.0/26", "n1"))
 	v.blockHandler().Set(block("10.0.0.64/26", "n2"))
-	v.setNetwork("n2", []netip.Addr{netip.MustParseAddr("192.168.0.2")})
+	v.setNetwork("n2", []netip.Prefix{netip.MustParsePrefix("192.168.0.2/24")})
 	v.nodeHandler().Set(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"zone": "a"}}})
 	reserved, _ := reservation.Parse([]string{"10.0.0.7"}, netip.Prefix{})
 	v.setReservation("printer", reserved)
@@ -63,10 +63,10 @@ func TestAViewComesBackFromItsCheckpoint(t *testing.T) {
 	own := restored.OwnBlocks()
 	node, ok := restored.Node()
 	namespace, known := restored.Namespace("default")
-	if len(restored.Pools()) != 1 || restored.Pools()[0].Route != v.Pools()[0].Route || len(restored.Blocks()) != 2 || len(own) != 1 ||
-		len(own[0].NodeAddresses) != 1 || len(restored.NodeAddresses()) != 1 || !ok || node.Labels["zone"] != "a" ||
+	if len(restored.Pools()) != 1 || restored.Pools()[0].Route != v.Pools()[0].Route || len(restored.BlocksSince(0).Set) != 2 || len(own) != 1 ||
+		len(own[0].NodeAddresses) != 1 || len(restored.NodeNetworks().Addresses) != 1 || !ok || node.Labels["zone"] != "a" ||
 		!restored.Reserved().Equal(reserved) || !known || namespace.Pools != "p" || namespace.Labels["team"] != "blue" {
-		t.Errorf("restored pools %v, blocks %v, nodes %v, node %v, namespace %v", restored.Pools(), restored.Blocks(), restored.NodeAddresses(), node, namespace)
+		t.Errorf("restored pools %v, blocks %v, nodes %v, node %v, namespace %v", restored.Pools(), restored.BlocksSince(0).Set, restored.NodeNetworks().Addresses, node, namespace)
 	}
 	// What the API server tells bit by bit is shown when it is whole.
 	restored.blockHandler().Set(block("10.0.0.128/26", "n1"))
@@ -118,8 +118,8 @@ func TestForeignAndDamagedCheckpointsAreRefused(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want an error with %q", err, tc.want)
 			}
-			if restored.Origin() != Nowhere || len(restored.Blocks()) != 0 {
-				t.Errorf("half of it is shown: %v", restored.Blocks())
+			if restored.Origin() != Nowhere || len(restored.BlocksSince(0).Set) != 0 {
+				t.Errorf("half of it is shown: %v", restored.BlocksSince(0).Set)
 			}
 		})
 	}

@@ -15,10 +15,10 @@ import (
 
 // SavedView is a view in a checkpoint.
 type SavedView struct {
-	Pools      []*v1alpha1.IPPool      `json:"pools"`
-	Blocks     []SavedBlock            `json:"blocks"`
-	Networks   map[string][]netip.Addr `json:"networks"`
-	Namespaces map[string]Namespace    `json:"namespaces"`
+	Pools      []*v1alpha1.IPPool        `json:"pools"`
+	Blocks     []SavedBlock              `json:"blocks"`
+	Networks   map[string][]netip.Prefix `json:"networks"`
+	Namespaces map[string]Namespace      `json:"namespaces"`
 	// Reserved are the addresses that IPReservations keep from all pods, as ranges.
 	Reserved []string `json:"reserved,omitempty"`
 	Node     *Node    `json:"node,omitempty"`
@@ -41,7 +41,7 @@ func (v *View) Snapshot() *SavedView {
 	if v.origin == Nowhere {
 		return nil
 	}
-	out := &SavedView{Networks: map[string][]netip.Addr{}, Namespaces: map[string]Namespace{}, Node: v.shown.node}
+	out := &SavedView{Networks: map[string][]netip.Prefix{}, Namespaces: map[string]Namespace{}, Node: v.shown.node}
 	for _, p := range v.shown.pools {
 		pool := p.Object.DeepCopy()
 		pool.TypeMeta, pool.ManagedFields = metav1.TypeMeta{}, nil

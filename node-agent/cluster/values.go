@@ -94,13 +94,19 @@ func (b Block) equal(o Block) bool {
 		slices.Equal(b.NodeAddresses, o.NodeAddresses)
 }
 
-// parseNetwork returns the addresses of another node, or of this one.
-func parseNetwork(o *v1alpha1.NodeNetwork) []netip.Addr {
-	var out []netip.Addr
+// parseNetwork returns the addresses of another node, or of this one, with the lengths of their subnets.
+func parseNetwork(o *v1alpha1.NodeNetwork) []netip.Prefix {
+	var out []netip.Prefix
 	for _, a := range o.Status.Addresses {
-		if parsed, err := netip.ParseAddr(a.Address); err == nil {
-			out = append(out, parsed)
+		address, err := netip.ParseAddr(a.Address)
+		if err != nil {
+			continue
 		}
+		bits := address.BitLen()
+		if subnet, err := netip.ParsePrefix(a.Subnet); err == nil && subnet.Contains(address) {
+			bits = subnet.Bits()
+		}
+		out = append(out, netip.PrefixFrom(address, bits))
 	}
 	return out
 }

@@ -9,7 +9,6 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
-	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // Change says what of the view has changed. Several can come together.
@@ -52,7 +51,7 @@ const (
 type contents struct {
 	pools      map[string]Pool
 	blocks     map[netip.Prefix]Block
-	networks   map[string][]netip.Addr
+	networks   map[string][]netip.Prefix // addresses, with the lengths of their subnets
 	namespaces map[string]Namespace
 	// reservations are the addresses that no pod gets, by the IPReservation's name.
 	reservations map[string]*reservation.Set
@@ -61,7 +60,7 @@ type contents struct {
 
 func newContents() *contents {
 	return &contents{
-		pools: map[string]Pool{}, blocks: map[netip.Prefix]Block{}, networks: map[string][]netip.Addr{}, namespaces: map[string]Namespace{},
+		pools: map[string]Pool{}, blocks: map[netip.Prefix]Block{}, networks: map[string][]netip.Prefix{}, namespaces: map[string]Namespace{},
 		reservations: map[string]*reservation.Set{},
 	}
 }
@@ -78,8 +77,8 @@ type View struct {
 	live    *contents // what the API server tells; the same as shown from Live on
 	version uint64    // grows with each change of what is shown, namespaces and counters included
 
-	blocks    []plan.Block // of shown; nil when out of date
-	addresses []netip.Addr // of shown; nil when out of date
+	blockLog     blockLog
+	nodeNetworks *NodeNetworks // of shown; nil when out of date
 
 	synced []toolscache.InformerSynced // set by Follow
 }
@@ -87,7 +86,7 @@ type View struct {
 // NewView returns an empty view of a node's agent. changed is told what changes. It must not block.
 func NewView(node string, changed func(Change)) *View {
 	live := newContents()
-	return &View{node: node, changed: changed, shown: newContents(), live: live}
+	return &View{node: node, changed: changed, shown: newContents(), live: live, blockLog: blockLog{base: 1}}
 }
 
 // Origin says where the view comes from.
@@ -115,19 +114,6 @@ func (v *View) Pools() []Pool {
 	return out
 }
 
-// Blocks returns the blocks of all nodes, in no particular order.
-func (v *View) Blocks() []plan.Block {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.blocks == nil {
-		v.blocks = make([]plan.Block, 0, len(v.shown.blocks))
-		for _, b := range v.shown.blocks {
-			v.blocks = append(v.blocks, b.Block)
-		}
-	}
-	return v.blocks
-}
-
 // Block returns one block.
 func (v *View) Block(cidr netip.Prefix) (Block, bool) {
 	v.mu.RLock()
@@ -148,21 +134,6 @@ func (v *View) OwnBlocks() []Block {
 	}
 	slices.SortFunc(out, func(a, b Block) int { return a.CIDR.Compare(b.CIDR) })
 	return out
-}
-
-// NodeAddresses returns the addresses of all nodes, sorted.
-func (v *View) NodeAddresses() []netip.Addr {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.addresses == nil {
-		out := make([]netip.Addr, 0, len(v.shown.networks))
-		for _, addresses := range v.shown.networks {
-			out = append(out, addresses...)
-		}
-		slices.SortFunc(out, netip.Addr.Compare)
-		v.addresses = slices.Compact(out)
-	}
-	return v.addresses
 }
 
 // Node returns this node's Node. It reports false where there is none.
@@ -216,11 +187,11 @@ func (v *View) change(f func(*contents) Change) {
 // forget drops lists that were made before a change.
 func (v *View) forget(c Change) {
 	v.version++
-	if c&(OwnBlocks|OtherBlocks) != 0 {
-		v.blocks = nil
+	if c == everything {
+		v.blockLog.restart()
 	}
 	if c&Addresses != 0 {
-		v.addresses = nil
+		v.nodeNetworks = nil
 	}
 }
 
@@ -260,6 +231,7 @@ func (v *View) setBlock(b Block) {
 			return 0
 		}
 		c.blocks[b.CIDR] = b
+		v.blockLog.add(b.CIDR)
 		out := v.whose(b)
 		if known {
 			out |= v.whose(before)
@@ -275,6 +247,7 @@ func (v *View) dropBlock(cidr netip.Prefix) {
 			return 0
 		}
 		delete(c.blocks, cidr)
+		v.blockLog.add(cidr)
 		return v.whose(before)
 	})
 }
@@ -287,7 +260,7 @@ func (v *View) whose(b Block) Change {
 }
 
 // setNetwork notes a node's addresses; none for a node that is gone or has not told any.
-func (v *View) setNetwork(node string, addresses []netip.Addr) {
+func (v *View) setNetwork(node string, addresses []netip.Prefix) {
 	v.change(func(c *contents) Change {
 		if slices.Equal(c.networks[node], addresses) {
 			return 0

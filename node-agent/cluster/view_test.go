@@ -104,12 +104,12 @@ func TestANodesConditionsWakeNobody(t *testing.T) {
 	}
 	h.Set(network("n2", "192.168.0.3", nil))
 	want := []netip.Addr{netip.MustParseAddr("192.168.0.1"), netip.MustParseAddr("192.168.0.3")}
-	if got := told(); got != Addresses || !slices.Equal(v.NodeAddresses(), want) {
-		t.Errorf("a new address told %b, shows %v", got, v.NodeAddresses())
+	if got := told(); got != Addresses || !slices.Equal(v.NodeNetworks().Addresses, want) {
+		t.Errorf("a new address told %b, shows %v", got, v.NodeNetworks().Addresses)
 	}
 	h.Drop(network("n2", "192.168.0.3", nil))
-	if got := told(); got != Addresses || !slices.Equal(v.NodeAddresses(), want[:1]) {
-		t.Errorf("a node that is gone told %b, shows %v", got, v.NodeAddresses())
+	if got := told(); got != Addresses || !slices.Equal(v.NodeNetworks().Addresses, want[:1]) {
+		t.Errorf("a node that is gone told %b, shows %v", got, v.NodeNetworks().Addresses)
 	}
 	if !slices.Equal(own, []string{"n1"}) {
 		t.Errorf("the own NodeNetwork's handler got %v", own)
@@ -135,7 +135,7 @@ func TestBlocksTellWhoseTheyAre(t *testing.T) {
 	if got := told(); got != 0 {
 		t.Errorf("the same block again told %b", got)
 	}
-	first := v.Blocks()
+	first := v.BlocksSince(0).Set
 	if len(first) != 2 || len(v.OwnBlocks()) != 1 {
 		t.Fatalf("the view shows %v, own %v", first, v.OwnBlocks())
 	}
@@ -144,8 +144,8 @@ func TestBlocksTellWhoseTheyAre(t *testing.T) {
 		t.Errorf("a block that changes hands told %b, own %v", got, v.OwnBlocks())
 	}
 	h.Drop(block("10.0.0.0/26", "n1"))
-	if got := told(); got != OwnBlocks || len(v.Blocks()) != 1 || len(first) != 2 {
-		t.Errorf("a block that is gone told %b, shows %v; the earlier list is %v", got, v.Blocks(), first)
+	if got := told(); got != OwnBlocks || len(v.BlocksSince(0).Set) != 1 || len(first) != 2 {
+		t.Errorf("a block that is gone told %b, shows %v; the earlier list is %v", got, v.BlocksSince(0).Set, first)
 	}
 	bad := block("nonsense", "n1")
 	h.Set(bad)
@@ -195,5 +195,48 @@ func TestOneChangedBlockAmongManyCostsLittle(t *testing.T) {
 	})
 	if allocations > 50 {
 		t.Errorf("one changed block among 10,000 allocates %v times", allocations)
+	}
+}
+
+func TestBlocksSinceTellsWhatHasChanged(t *testing.T) {
+	v, _ := liveView()
+	h := v.blockHandler()
+	h.Set(block("10.0.0.0/26", "n1"))
+	h.Set(block("10.0.0.64/26", "n2"))
+	all := v.BlocksSince(0)
+	if !all.Whole || len(all.Set) != 2 {
+		t.Fatalf("at first: %+v", all)
+	}
+	h.Set(block("10.0.0.64/26", "n3"))
+	h.Set(block("10.0.0.64/26", "n3")) // nothing new
+	h.Drop(block("10.0.0.0/26", "n1"))
+	changed := v.BlocksSince(all.Version)
+	if changed.Whole || len(changed.Set) != 1 || changed.Set[0].Node != "n3" || len(changed.Gone) != 1 || changed.Gone[0].String() != "10.0.0.0/26" {
+		t.Errorf("then: %+v", changed)
+	}
+	if none := v.BlocksSince(changed.Version); none.Whole || len(none.Set)+len(none.Gone) > 0 {
+		t.Errorf("nothing has changed, but %+v", none)
+	}
+	for i := range keptChanges + 1 {
+		h.Set(block("10.0.0.64/26", []string{"n4", "n5"}[i%2]))
+	}
+	if late := v.BlocksSince(all.Version); !late.Whole || len(late.Set) != 1 {
+		t.Errorf("who asks late gets %+v", late)
+	}
+	v.goLive()
+	if again := v.BlocksSince(changed.Version + keptChanges + 1); !again.Whole {
+		t.Errorf("after a new list: %+v", again)
+	}
+}
+
+func TestNodeNetworksNameAddressesAndSubnets(t *testing.T) {
+	v, _ := liveView()
+	v.setNetwork("n1", []netip.Prefix{netip.MustParsePrefix("192.168.0.1/24")})
+	shown := v.NodeNetworks()
+	if v.NodeNetworks() != shown {
+		t.Error("the same networks are made again")
+	}
+	if len(shown.Infrastructure) != 2 || shown.Infrastructure[0].What != "the address 192.168.0.1 of node n1" || shown.Infrastructure[1].What != "the subnet 192.168.0.0/24 of node n1" {
+		t.Errorf("shown %+v", shown.Infrastructure)
 	}
 }

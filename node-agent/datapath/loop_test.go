@@ -1,197 +1,271 @@
 package datapath
 
 import (
-	"context"
 	"errors"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
-
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/infrastructure"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
-	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
-// fakes are all the neighbours of a loop. Each can be told to fail.
-type fakes struct {
-	mu        sync.Mutex
-	pools     []cluster.Pool
-	blocks    []plan.Block
-	endpoints []addressbook.Endpoint
-	learned   []plan.LearnedRoute
-	changes   []plan.LearnedRoute
-	observed  kernel.Observed
-	busy      int // how often Observe can't read
-	refused   error
-
-	changed, pods chan struct{}
-	queries       []kernel.Query
-	plans         []plan.Plan
-	single        []plan.RouteChange
-	states        []State
-	linksChanged  int
-	moved         int
-	shrunk        map[string]int
-	logged        []string
-	turns         int
-}
-
-func (f *fakes) locked(change func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	change()
-}
-
-func (f *fakes) Probe(context.Context) plan.Capabilities {
-	return plan.Capabilities{IPIP: true, VXLAN: true, NFTables: true}
-}
-
-func (f *fakes) Watch(context.Context) kernel.Events {
-	return kernel.Events{Changed: f.changed, Pods: f.pods}
-}
-
-func (f *fakes) Observe(_ context.Context, q kernel.Query) (kernel.Observed, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.queries = append(f.queries, q)
-	if f.busy > 0 {
-		f.busy--
-		return kernel.Observed{}, kernel.ErrBusy
-	}
-	return f.observed, nil
-}
-
-func (f *fakes) Apply(_ context.Context, plan plan.Plan) kernel.Report {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.plans = append(f.plans, plan)
-	if f.refused != nil {
-		return kernel.Report{Failures: []kernel.Failure{{Object: "add route", Err: f.refused}}}
-	}
-	return kernel.Report{Routes: plan.Counts()}
-}
-
-func (f *fakes) ApplyRoutes(changes []plan.RouteChange) (kernel.Report, bool) {
-	f.locked(func() { f.single = append(f.single, changes...) })
-	return kernel.Report{}, true
-}
-
-func (f *fakes) Close() error                         { return nil }
-func (f *fakes) Pools() []cluster.Pool                { return f.pools }
-func (f *fakes) NodeAddresses() []netip.Addr          { return nil }
-func (f *fakes) Node() (cluster.Node, bool)           { return cluster.Node{Name: "a"}, true }
-func (f *fakes) Active() bool                         { return true }
-func (f *fakes) PeerRoutes() []plan.PeerRoute         { return nil }
-func (f *fakes) LinksChanged()                        { f.locked(func() { f.linksChanged++ }) }
-func (f *fakes) ReportDatapath(s State)               { f.locked(func() { f.states = append(f.states, s) }) }
-func (f *fakes) Applied(time.Duration, kernel.Report) {}
-func (f *fakes) SetPodMTUs(map[string]int, int)       {}
-func (f *fakes) AddressChanged(_, _ netip.Addr)       { f.locked(func() { f.moved++ }) }
-
-func (f *fakes) Blocks() []plan.Block {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.blocks
-}
-
-func (f *fakes) Endpoints() []addressbook.Endpoint {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.endpoints
-}
-
-func (f *fakes) Get(name string) (addressbook.Endpoint, bool) {
-	for _, e := range f.Endpoints() {
-		if e.Interface == name {
-			return e, true
-		}
-	}
-	return addressbook.Endpoint{}, false
-}
-
-func (f *fakes) Learned() []plan.LearnedRoute { return f.learned }
-func (f *fakes) Changes() []plan.LearnedRoute { return f.changes }
-
-func (f *fakes) ShrinkMTU(name, _, _ string, mtu int) error {
-	f.locked(func() { f.shrunk[name] = mtu })
-	return nil
-}
-
-var (
-	pfx  = netip.MustParsePrefix
-	addr = netip.MustParseAddr
-)
-
-// node is node a with one pool, a neighbour b, and a pod.
-func node() *fakes {
-	f := &fakes{
-		observed: kernel.Observed{
-			V4:    plan.Underlay{Address: addr("192.168.0.1"), Subnet: pfx("192.168.0.0/24"), Interface: "eth0", MTU: 1500},
-			Links: map[string]bool{"eth0": true, "cw00000000001": true},
-		},
-		blocks: []plan.Block{
-			{CIDR: pfx("10.0.0.0/26"), Pool: "p", Node: "a"},
-			{CIDR: pfx("10.0.1.0/26"), Pool: "p", Node: "b", NodeAddresses: []netip.Addr{addr("192.168.0.2")}},
-		},
-		endpoints: []addressbook.Endpoint{{
-			Interface: "cw00000000001", ContainerInterface: "eth0", NetworkNamespace: "/run/netns/1", Addresses: []netip.Addr{addr("10.0.0.1")}, Pools: []string{"p"}, State: addressbook.Ready,
-		}},
-		shrunk: map[string]int{},
-	}
-	f.pools = []cluster.Pool{{Object: &v1alpha1.IPPool{}, Route: plan.Pool{Name: "p", CIDR: pfx("10.0.0.0/16"), Encapsulation: v1alpha1.EncapsulationNone, Settled: true}}}
-	return f
-}
-
-// run runs a loop with fakes in a bubble of synctest.
-func run(t *testing.T, f *fakes, test func(l *Loop)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		f.changed, f.pods = make(chan struct{}, 1), make(chan struct{}, 1)
-		log := funcr.New(func(_, line string) { f.locked(func() { f.logged = append(f.logged, line) }) }, funcr.Options{})
-		l := New(Options{Node: "a", Kernel: f, View: f, Book: f, BGP: f, Pods: f, Reporter: f, Resync: time.Minute, Log: log,
-			Turned: func() { f.locked(func() { f.turns++ }) }})
-		ctx, cancel := context.WithCancel(t.Context())
-		l.FirstPass(ctx)
-		done := make(chan error)
-		go func() { done <- l.Run(ctx) }()
-		defer func() { // also after t.Fatal
-			cancel()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}()
-		settled(2 * apiSettle)
-		test(l)
-	})
-}
-
-// settled lets the loop do what it has to do within a time.
-func settled(within time.Duration) {
-	time.Sleep(within)
-	synctest.Wait()
-}
-
-func TestAChangeOfTheAPIReachesTheKernel(t *testing.T) {
+func TestAChangedBlockReachesTheKernelAlone(t *testing.T) {
 	f := node()
 	run(t, f, func(l *Loop) {
-		if len(f.plans) != 1 || len(f.states) != 1 || f.states[0].Failure != nil || f.shrunk["cw00000000001"] != 1500 {
-			t.Fatalf("after the first pass: %d plans, states %+v, MTUs %v", len(f.plans), f.states, f.shrunk)
+		f.expectRoute(t, "at first", "10.0.1.0/26", "10.0.1.0/26 via 192.168.0.2 dev eth0 proto 202")
+		f.expectRoute(t, "at first", "10.0.0.1/32", "10.0.0.1 dev "+pod+" proto 202 scope link")
+		if f.shrunk[pod] != 1500 {
+			t.Errorf("pods' MTUs: %v", f.shrunk)
 		}
+		before := f.kernel.Calls()
+		f.setBlock(testBlock("10.0.2.0/26", "c", "192.168.0.3"))
+		l.Wake()
+		settled(2 * apiSettle)
+		f.expectRoute(t, "a new block", "10.0.2.0/26", "10.0.2.0/26 via 192.168.0.3 dev eth0 proto 202")
 		f.locked(func() {
-			f.blocks = append(f.blocks, plan.Block{CIDR: pfx("10.0.2.0/26"), Pool: "p", Node: "c", NodeAddresses: []netip.Addr{addr("192.168.0.3")}})
+			delete(f.blocks, pfx("10.0.1.0/26"))
+			f.log = append(f.log, pfx("10.0.1.0/26"))
 		})
 		l.Wake()
 		settled(2 * apiSettle)
-		if n := len(f.plans); n != 2 || !strings.Contains(f.plans[1].String(), "10.0.2.0/26 via 192.168.0.3 dev eth0") {
-			t.Errorf("%d plans, the last one\n%s", n, f.plans[n-1])
+		f.expectRoute(t, "a block that is gone", "10.0.1.0/26", "")
+		after := f.kernel.Calls()
+		if after.Observes != before.Observes || after.Applies != before.Applies || after.Changes != before.Changes+2 || after.Objects != before.Objects+4 {
+			t.Errorf("two changed blocks cost %+v, before %+v", after, before) // each a route and the filter's set of nodes
 		}
+	})
+}
+
+func TestNothingChangedCostsTheKernelNothing(t *testing.T) {
+	f := node()
+	run(t, f, func(l *Loop) {
+		calls := f.kernel.Calls()
+		_, reports := f.last()
+		l.Wake()
+		settled(2 * apiSettle)
+		if _, now := f.last(); f.kernel.Calls() != calls || now != reports {
+			t.Errorf("calls %+v, before %+v; %d reports, before %d", f.kernel.Calls(), calls, now, reports)
+		}
+	})
+}
+
+// TestOneRefusedObjectStopsNothingElse has a foreign route in the way of one block.
+func TestOneRefusedObjectStopsNothingElse(t *testing.T) {
+	f := node()
+	f.pools = append(f.pools, testPool("q", "10.9.0.0/16", v1alpha1.EncapsulationVXLAN))
+	f.kernel.Refuse(func(object string) error {
+		if strings.HasPrefix(object, "add route 10.0.1.0/26") {
+			return errors.New("file exists")
+		}
+		return nil
+	})
+	run(t, f, func(l *Loop) {
+		s, _ := f.last()
+		if len(s.Refused) != 1 || len(s.Pools) != 1 || s.Pools[0].Route.Name != "q" {
+			t.Fatalf("refused %v, pools that are shown in full %v", s.Refused, s.Pools)
+		}
+		c := s.Conditions()
+		if c[0].Status != "False" || c[1].Type != v1alpha1.ConditionRoutesApplied || c[1].Status != "False" ||
+			!strings.Contains(c[1].Message, "add route 10.0.1.0/26 via 192.168.0.2 dev eth0 proto 202: file exists") {
+			t.Errorf("conditions %+v", c[:2])
+		}
+		w, shown := l.Window()
+		if text := w.String(); !shown || !strings.Contains(text, "10.0.1.0/26 via 192.168.0.2") || !strings.Contains(text, "the kernel refuses: add route 10.0.1.0/26 via 192.168.0.2 dev eth0 proto 202: file exists") {
+			t.Errorf("the window shows\n%s", text)
+		}
+		before := f.kernel.Calls()
+		f.locked(func() {
+			f.changes = []plan.LearnedRoute{{Prefix: pfx("203.0.113.0/24"), NextHops: []netip.Addr{addr("192.168.0.9")}}}
+		})
+		l.WakeLearned()
+		synctest.Wait()
+		f.expectRoute(t, "learned at once", "203.0.113.0/24", "203.0.113.0/24 via 192.168.0.9 dev eth0 proto 203")
+		settled(10 * time.Minute)
+		if tries := f.kernel.Calls().Applies - before.Applies; tries < 10 || tries > 30 {
+			t.Errorf("%d whole passes in ten minutes", tries)
+		}
+		if len(f.errors) != 1 {
+			t.Errorf("logged %q", f.errors)
+		}
+		f.kernel.Refuse(nil)
+		f.kernel.RemoveRoute(pfx("10.0.1.0/26")) // the event that tells that what was in the way is gone
+		settled(2 * kernelSettle)
+		s, _ = f.last()
+		if len(s.Refused) != 0 || len(s.Pools) != 2 || s.Conditions()[0].Status != "True" {
+			t.Errorf("the last state is %+v", s)
+		}
+	})
+}
+
+func TestABusyKernelIsNoFailure(t *testing.T) {
+	f := node()
+	run(t, f, func(*Loop) {
+		before := f.kernel.Calls()
+		f.kernel.Busy(3)
+		f.kernel.RemoveRoute(pfx("10.0.1.0/26"))
+		settled(time.Second)
+		f.expectRoute(t, "afterwards", "10.0.1.0/26", "10.0.1.0/26 via 192.168.0.2 dev eth0 proto 202")
+		if looks := f.kernel.Calls().Observes - before.Observes; looks != 4 || len(f.errors) > 0 {
+			t.Errorf("%d looks, logged %q", looks, f.errors)
+		}
+	})
+}
+
+// TestResyncLooksAtEverything has one timer: what is known from events alone is believed for no longer than it says.
+func TestResyncLooksAtEverything(t *testing.T) {
+	f := node()
+	run(t, f, func(*Loop) {
+		before := f.kernel.Calls()
+		f.kernel.RemoveRoute(pfx("10.0.1.0/26"))
+		settled(2 * kernelSettle)
+		f.expectRoute(t, "after an event", "10.0.1.0/26", "10.0.1.0/26 via 192.168.0.2 dev eth0 proto 202")
+		now := f.kernel.Calls()
+		if now.Everything != before.Everything || now.Observes != before.Observes+1 || f.linksChanged == 0 {
+			t.Fatalf("after an event: %+v, before %+v", now, before)
+		}
+		settled(time.Minute)
+		if now := f.kernel.Calls(); now.Everything != before.Everything+1 {
+			t.Errorf("after a minute: %+v", now)
+		}
+	})
+}
+
+func TestLearnedRoutesGoAlone(t *testing.T) {
+	f := node()
+	run(t, f, func(l *Loop) {
+		before := f.kernel.Calls()
+		_, reports := f.last()
+		f.locked(func() {
+			f.changes = []plan.LearnedRoute{{Prefix: pfx("203.0.113.0/24"), NextHops: []netip.Addr{addr("192.168.0.9")}}}
+		})
+		l.WakeLearned()
+		synctest.Wait()
+		f.expectRoute(t, "at once", "203.0.113.0/24", "203.0.113.0/24 via 192.168.0.9 dev eth0 proto 203")
+		if now := f.kernel.Calls(); now.Applies != before.Applies || now.Objects != before.Objects+1 {
+			t.Fatalf("%+v, before %+v", now, before)
+		}
+		settled(lateQuiet + 2*apiSettle)
+		s, now := f.last()
+		if bgp := s.Routes[len(s.Routes)-1]; now != reports+1 || bgp != (plan.RouteCount{Source: plan.RouteSourceBGP, Protocol: 203, Count: 1}) {
+			t.Errorf("%d reports after a quiet second, before %d, with %v", now, reports, s.Routes)
+		}
+	})
+}
+
+func TestPodsComeAndGoWithoutWholePasses(t *testing.T) {
+	f := node()
+	run(t, f, func(*Loop) {
+		before := f.kernel.Calls()
+		second := "cw00000000002"
+		f.locked(func() { f.endpoints = append(f.endpoints, testEndpoint(second, "10.0.0.2")) })
+		for range 30 { // a storm of pods
+			f.kernel.Wire(second, podRoute("10.0.0.2", second))
+			settled(lateQuiet / 2)
+		}
+		if looks := f.kernel.Calls().Observes - before.Observes; looks != 1 {
+			t.Errorf("%d looks in 15 seconds of new pods", looks)
+		}
+		if !strings.Contains(f.kernel.String(), "net.ipv4.conf."+second+".proxy_arp = 1") {
+			t.Errorf("the new pod's link is not set up:\n%s", f.kernel)
+		}
+		f.locked(func() { f.endpoints = f.endpoints[:1] })
+		f.kernel.Unwire(second)
+		settled(lateQuiet + 2*kernelSettle)
+		if now := f.kernel.Calls(); now.Applies != before.Applies || len(f.errors) > 0 {
+			t.Errorf("%+v, before %+v; logged %q", now, before, f.errors)
+		}
+	})
+}
+
+// TestAPodWithoutALinkIsNoError is a node after a reboot: the book knows pods whose links are gone.
+func TestAPodWithoutALinkIsNoError(t *testing.T) {
+	f := node()
+	f.endpoints = append(f.endpoints, testEndpoint("cw00000000002", "10.0.0.2"))
+	run(t, f, func(*Loop) {
+		s, _ := f.last()
+		if len(f.errors) > 0 || len(s.Refused) > 0 || s.Conditions()[0].Status != "True" {
+			t.Errorf("logged %q, state %+v", f.errors, s)
+		}
+		f.expectRoute(t, "no link", "10.0.0.2/32", "")
+	})
+}
+
+// TestInfrastructureIsNeverRouted has a pool over the nodes' own network, and one over the Service range.
+func TestInfrastructureIsNeverRouted(t *testing.T) {
+	f := node()
+	f.pools = append(f.pools, testPool("killer", "172.30.0.0/16", v1alpha1.EncapsulationNone), testPool("services", "10.96.0.0/16", v1alpha1.EncapsulationNone))
+	for cidr, pool := range map[string]string{"172.30.0.0/26": "killer", "10.96.0.0/26": "services", "10.96.4.0/26": "services"} {
+		b := testBlock(cidr, "b", "192.168.0.2")
+		b.Pool = pool
+		f.setBlock(b)
+	}
+	run(t, f, func(l *Loop) {
+		f.expectRoute(t, "nothing is in the way", "172.30.0.0/26", "172.30.0.0/26 via 192.168.0.2 dev eth0 proto 202")
+		f.locked(func() {
+			f.services = []infrastructure.Network{infrastructure.ServiceRange(pfx("10.96.0.0/20")), infrastructure.APIServer(addr("172.30.0.2"))}
+		})
+		l.Wake()
+		settled(2 * apiSettle)
+		for _, dst := range []string{"172.30.0.0/26", "10.96.0.0/26", "10.96.4.0/26"} {
+			f.expectRoute(t, "the API server is there", dst, "")
+		}
+		f.expectRoute(t, "the rest", "10.0.1.0/26", "10.0.1.0/26 via 192.168.0.2 dev eth0 proto 202")
+		s, _ := f.last()
+		for _, c := range s.Conditions() {
+			switch c.Type {
+			case v1alpha1.ConditionConflicting:
+				for _, dst := range []string{"172.30.0.0/26", "10.96.0.0/26", "10.96.4.0/26"} {
+					if want := "Block " + dst + " of node b gets no route: it would cover or lie in the "; !strings.Contains(c.Message, want) || c.Status != "True" {
+						t.Errorf("no %q in %+v", want, c)
+					}
+				}
+			case v1alpha1.ConditionKernelSupport:
+				if c.Status != "True" {
+					t.Errorf("%+v", c)
+				}
+			}
+		}
+		f.locked(func() { f.services = nil })
+		f.kernel.Move(func(o *kernel.Observed) {
+			o.Foreign = []infrastructure.Network{infrastructure.LinkNetwork("docker0", pfx("10.0.1.0/24"))}
+		})
+		settled(2 * kernelSettle)
+		f.expectRoute(t, "a foreign link", "10.0.1.0/26", "")
+		f.expectRoute(t, "no API server there any more", "172.30.0.0/26", "172.30.0.0/26 via 192.168.0.2 dev eth0 proto 202")
+	})
+}
+
+func TestAnotherAddressIsTold(t *testing.T) {
+	f := node()
+	run(t, f, func(*Loop) {
+		f.kernel.Move(func(o *kernel.Observed) { o.V4.Address = addr("192.168.0.7") })
+		settled(2 * kernelSettle)
+		if f.moved != 1 {
+			t.Errorf("told %d times", f.moved)
+		}
+	})
+}
+
+func TestAPoolThatChangesIsPlannedAnew(t *testing.T) {
+	f := node()
+	run(t, f, func(l *Loop) {
+		f.locked(func() { f.pools = append(f.pools[:0:0], testPool("p", "10.0.0.0/16", v1alpha1.EncapsulationVXLAN)) })
+		l.Wake()
+		settled(2 * apiSettle)
+		f.expectRoute(t, "VXLAN", "10.0.1.0/26", "10.0.1.0/26 via 10.0.1.0 dev vxlan.cw onlink proto 202")
+		if f.shrunk[pod] != 1450 {
+			t.Errorf("pods' MTUs: %v", f.shrunk)
+		}
+		f.locked(func() { f.endpoints[0].State = addressbook.Releasing })
+		l.Wake()
+		settled(2 * apiSettle)
+		f.expectRoute(t, "the pod's link is still there", "10.0.0.1/32", "10.0.0.1 dev "+pod+" proto 202 scope link")
 	})
 }
 
@@ -199,7 +273,7 @@ func TestAChangeOfTheAPIReachesTheKernel(t *testing.T) {
 func TestTheLoopTellsEachTurn(t *testing.T) {
 	for _, refused := range []error{nil, errors.New("file exists")} {
 		f := node()
-		f.refused = refused
+		f.kernel.Refuse(func(string) error { return refused })
 		run(t, f, func(*Loop) {
 			for range 3 {
 				before := 0
@@ -213,102 +287,4 @@ func TestTheLoopTellsEachTurn(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestARefusalIsReportedAndTriedAgain(t *testing.T) {
-	f := node()
-	f.refused = errors.New("file exists")
-	run(t, f, func(l *Loop) {
-		if len(f.states) == 0 || f.states[0].Failure == nil {
-			t.Fatalf("states %+v", f.states)
-		}
-		w, shown := l.Window()
-		if text := w.String(); !shown || !strings.Contains(text, "10.0.1.0/26 via 192.168.0.2") || !strings.Contains(text, "the kernel refuses: add route: file exists") {
-			t.Errorf("the window shows\n%s", text)
-		}
-		settled(5 * failureRetry)
-		errors := 0
-		for _, line := range f.logged {
-			if strings.Contains(line, "file exists") {
-				errors++
-			}
-		}
-		if errors != 1 {
-			t.Errorf("one failure was logged %d times", errors)
-		}
-		f.locked(func() { f.refused = nil })
-		settled(2 * failureRetry)
-		if last := f.states[len(f.states)-1]; last.Failure != nil {
-			t.Errorf("the last state is %+v", last)
-		}
-	})
-}
-
-func TestABusyKernelIsNoFailure(t *testing.T) {
-	f := node()
-	run(t, f, func(l *Loop) {
-		f.locked(func() { f.busy = 3 })
-		l.Wake()
-		settled(time.Second)
-		if len(f.states) != 2 || f.states[1].Failure != nil || len(f.queries) != 5 {
-			t.Errorf("%d looks, states %+v", len(f.queries), f.states)
-		}
-	})
-}
-
-// TestResyncLooksAtEverything has one timer: what is known from events alone is believed for no longer than it says.
-func TestResyncLooksAtEverything(t *testing.T) {
-	f := node()
-	run(t, f, func(*Loop) {
-		f.changed <- struct{}{}
-		settled(2 * kernelSettle)
-		if n := len(f.queries); n != 2 || f.queries[1].Everything || f.linksChanged != 1 {
-			t.Fatalf("after an event: %+v, %d", f.queries, f.linksChanged)
-		}
-		settled(time.Minute)
-		if n := len(f.queries); n != 3 || !f.queries[2].Everything {
-			t.Errorf("after a minute: %+v", f.queries)
-		}
-	})
-}
-
-func TestLearnedRoutesGoAlone(t *testing.T) {
-	f := node()
-	run(t, f, func(l *Loop) {
-		f.changes = []plan.LearnedRoute{{Prefix: pfx("203.0.113.0/24"), NextHops: []netip.Addr{addr("192.168.0.9")}}}
-		l.WakeLearned()
-		synctest.Wait()
-		if len(f.single) != 1 || f.single[0].Gone || len(f.plans) != 1 {
-			t.Fatalf("changes %+v, %d plans", f.single, len(f.plans))
-		}
-		settled(wholeQuiet + 2*apiSettle)
-		if len(f.plans) != 2 {
-			t.Errorf("%d plans after a quiet second", len(f.plans))
-		}
-	})
-}
-
-func TestPodsComeInTheirOwnTime(t *testing.T) {
-	f := node()
-	run(t, f, func(*Loop) {
-		for range 30 { // a storm of pods
-			f.pods <- struct{}{}
-			settled(wholeQuiet / 2)
-		}
-		if n := len(f.plans); n != 2 {
-			t.Errorf("%d plans in 15 seconds of new pods", n)
-		}
-	})
-}
-
-func TestAnotherAddressIsTold(t *testing.T) {
-	f := node()
-	run(t, f, func(*Loop) {
-		f.locked(func() { f.observed.V4.Address = addr("192.168.0.7") })
-		f.changed <- struct{}{}
-		settled(2 * kernelSettle)
-		if f.moved != 1 {
-			t.Errorf("told %d times", f.moved)
-		}
-	})
 }

@@ -5,9 +5,10 @@ import (
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
-func (l *Loop) setMTUs(in plan.Input, plan plan.Plan) {
-	byPool := make(map[string]int, len(plan.PodMTU))
-	for _, m := range plan.PodMTU {
+func (l *Loop) setMTUs(in plan.Input) {
+	known := l.planner.PodMTU()
+	byPool := make(map[string]int, len(known))
+	for _, m := range known {
 		byPool[m.Pool] = m.MTU
 	}
 	otherwise := in.V4.MTU
@@ -18,18 +19,12 @@ func (l *Loop) setMTUs(in plan.Input, plan plan.Plan) {
 }
 
 // shrink lowers running pods' MTU where the plan asks for less than they were told before.
-func (l *Loop) shrink(plan plan.Plan, endpoints []plan.Endpoint) {
-	ready := make(map[string]bool, len(endpoints))
-	for _, e := range endpoints {
-		ready[e.Interface] = e.Ready
-	}
-	for name := range l.mtus {
-		if !ready[name] {
-			delete(l.mtus, name)
-		}
-	}
-	for _, m := range plan.EndpointMTU {
-		if known, ok := l.mtus[m.Interface]; !ready[m.Interface] || ok && known <= m.MTU {
+func (l *Loop) shrink() {
+	wanted := l.planner.EndpointMTU()
+	there := make(map[string]bool, len(wanted))
+	for _, m := range wanted {
+		there[m.Interface] = true
+		if known, ok := l.mtus[m.Interface]; ok && known <= m.MTU {
 			continue
 		}
 		e, known := l.o.Book.Get(m.Interface)
@@ -41,5 +36,10 @@ func (l *Loop) shrink(plan plan.Plan, endpoints []plan.Endpoint) {
 			continue
 		}
 		l.mtus[m.Interface] = m.MTU
+	}
+	for name := range l.mtus {
+		if !there[name] {
+			delete(l.mtus, name)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/causeway-net/causeway/internal/infrastructure"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
@@ -24,6 +25,9 @@ type Options struct {
 	Pods     Pods
 	Reporter Reporter
 	VXLAN    plan.VXLAN
+	// Infrastructure returns networks that the cluster stands on, besides those of nodes and of this node's links: the API
+	// server's addresses, the Service ranges. It returns the same list until something changes. It may be nil.
+	Infrastructure func() []infrastructure.Network
 	// Resync is how often the whole kernel is compared with the plan without being asked.
 	Resync time.Duration
 	// Turned is told of each turn of the loop, whatever came of it. It may be nil.
@@ -31,8 +35,7 @@ type Options struct {
 	Log    logr.Logger
 }
 
-// Kernel is a node's kernel. One goroutine calls Observe and Apply in turn; ApplyRoutes may come between an Apply and the
-// next Observe.
+// Kernel is a node's kernel. One goroutine calls Observe, Apply and ApplyChanges.
 type Kernel interface {
 	// Probe finds out what the kernel can do.
 	Probe(ctx context.Context) plan.Capabilities
@@ -42,10 +45,10 @@ type Kernel interface {
 	Observe(ctx context.Context, q kernel.Query) (kernel.Observed, error)
 	// Apply makes the kernel look like the plan. The plan's pods must be younger than the last Observe: a route that was not
 	// there at that time is not removed.
-	Apply(ctx context.Context, plan plan.Plan) kernel.Report
-	// ApplyRoutes brings single destinations to what is planned for them. It reports false, and has done nothing, where the
-	// kernel must be observed first.
-	ApplyRoutes(changes []plan.RouteChange) (kernel.Report, bool)
+	Apply(ctx context.Context, p plan.Plan) kernel.Report
+	// ApplyChanges brings what has changed of a plan to the kernel, and looks at nothing else. It reports false, and has done
+	// nothing, where the kernel must be observed first.
+	ApplyChanges(ctx context.Context, c plan.Changes) (kernel.Report, bool)
 	// Close ends the use of the kernel. What was made stays.
 	Close() error
 }
@@ -53,8 +56,8 @@ type Kernel interface {
 // View is the cluster as values.
 type View interface {
 	Pools() []cluster.Pool
-	Blocks() []plan.Block
-	NodeAddresses() []netip.Addr
+	BlocksSince(version uint64) cluster.BlockChanges
+	NodeNetworks() *cluster.NodeNetworks
 	Node() (cluster.Node, bool)
 }
 
@@ -80,7 +83,7 @@ type Pods interface {
 
 // Reporter takes what others should know. Its methods return at once.
 type Reporter interface {
-	// ReportDatapath takes the state after each pass.
+	// ReportDatapath takes the state after each pass that has changed something, or may have.
 	ReportDatapath(s State)
 	// Applied takes how long a change of the kernel took.
 	Applied(took time.Duration, report kernel.Report)

@@ -2,8 +2,8 @@ package datapath
 
 import (
 	"context"
-	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
@@ -13,67 +13,87 @@ import (
 )
 
 // learn brings changed learned routes to the kernel. It reports false where a whole pass is needed.
-func (l *Loop) learn() bool {
-	if l.single == nil || !l.o.BGP.Active() {
+func (l *Loop) learn(ctx context.Context) bool {
+	if l.planner == nil || !l.active || !l.o.BGP.Active() {
 		return false
 	}
 	started := time.Now()
-	changes := l.o.BGP.Changes()
-	planned := make([]plan.RouteChange, 0, len(changes))
-	for _, c := range changes {
-		planned = append(planned, l.single.Plan(c))
-	}
-	report, ok := l.o.Kernel.ApplyRoutes(planned)
-	if !ok || len(report.Failures) > 0 {
+	l.mu.Lock()
+	l.planner.SetLearned(l.o.BGP.Changes())
+	changes := l.planner.Flush()
+	l.mu.Unlock()
+	report, ok := l.o.Kernel.ApplyChanges(ctx, changes)
+	if !ok {
 		return false
 	}
+	l.note(report, changes, false)
 	l.o.Reporter.Applied(time.Since(started), report)
 	return true
 }
 
-// pass observes the kernel, then takes the book's snapshot, plans and applies.
-func (l *Loop) pass(ctx context.Context, everything bool) error {
+// pass plans what has changed, and applies that or, where it must, the whole plan.
+func (l *Loop) pass(ctx context.Context, d demand) error {
 	started := time.Now()
+	if d.observe || l.observed == nil {
+		disturbed, err := l.observe(ctx, d.everything)
+		if err != nil {
+			return err
+		}
+		d.observe, d.whole = true, d.whole || disturbed
+	}
+	pools, in := l.frame()
+	l.stale = l.stale || l.planner == nil || l.active != l.o.BGP.Active() || !l.planner.Fits(in) || !l.advance()
+	if l.stale {
+		if !d.observe { // what is applied as a whole must be seen before the pods are
+			return l.pass(ctx, demand{observe: true, whole: true})
+		}
+		d.whole = true
+		l.replan(in)
+	}
+	l.mu.Lock()
+	changes := l.planner.Flush()
+	l.mu.Unlock()
+	if !d.whole && changes.Empty() {
+		return l.finish(pools, d.observe)
+	}
+	report, ok := kernel.Report{}, false
+	if !d.whole {
+		report, ok = l.o.Kernel.ApplyChanges(ctx, changes)
+	}
+	if !ok && !d.whole {
+		return l.pass(ctx, demand{observe: true, whole: true})
+	}
+	if d.whole {
+		report = l.o.Kernel.Apply(ctx, l.plan())
+	}
+	l.note(report, changes, d.whole)
+	l.o.Reporter.Applied(time.Since(started), report)
+	return l.finish(pools, true)
+}
+
+// observe looks at the kernel. It reports whether somebody else may have changed what is ours.
+func (l *Loop) observe(ctx context.Context, everything bool) (bool, error) {
 	l.probe(ctx)
 	own, _ := l.o.View.Node()
-	observed, err := l.o.Kernel.Observe(ctx, kernel.Query{NodeAddresses: own.Addresses, Fabric: l.o.BGP.Active(), Everything: everything})
+	o, err := l.o.Kernel.Observe(ctx, kernel.Query{NodeAddresses: own.Addresses, Fabric: l.o.BGP.Active(), Everything: everything})
 	if err != nil {
-		return err
+		return false, err //nolint:wrapcheck // it says what could not be read
 	}
-	l.noteAddress(observed)
-	pools, in := l.gather(observed)
-	plan, single := plan.MakeIncremental(in)
-	l.single = nil
-	l.setMTUs(in, plan)
-	report := l.o.Kernel.Apply(ctx, plan)
-	l.show(plan, report)
-	l.o.Reporter.Applied(time.Since(started), report)
-	l.shrink(plan, in.Endpoints)
-	if len(report.Failures) > 0 {
-		errs := make([]error, 0, len(report.Failures))
-		for _, f := range report.Failures {
-			errs = append(errs, f)
-		}
-		return errors.Join(errs[:min(len(errs), 5)]...)
-	}
-	l.single = single
-	l.o.Reporter.ReportDatapath(State{
-		V4: in.V4, V6: in.V6, Capabilities: in.Capabilities, Pools: pools, Routes: report.Routes, Problems: plan.Problems,
-	})
-	return nil
+	l.observed = &o
+	l.noteAddress(o)
+	return o.Disturbed, nil
 }
 
 // probe looks what the kernel can do: at start, and as long as something is missing, since a module may appear.
 func (l *Loop) probe(ctx context.Context) {
-	complete := plan.Capabilities{IPIP: true, VXLAN: true, NFTables: true}
 	first := l.probed.IsZero()
-	if l.capabilities == complete || !first && time.Since(l.probed) < l.o.Resync {
+	if l.capabilities.Equal(plan.Everything()) || !first && time.Since(l.probed) < l.o.Resync {
 		return
 	}
 	before := l.capabilities
 	l.capabilities, l.probed = l.o.Kernel.Probe(ctx), time.Now()
-	if first || l.capabilities != before {
-		l.o.Log.Info("Looked at what the kernel can do", "ipip", l.capabilities.IPIP, "vxlan", l.capabilities.VXLAN, "nftables", l.capabilities.NFTables)
+	if first || !l.capabilities.Equal(before) {
+		l.o.Log.Info("Looked at what the kernel can do", "links", l.capabilities.Links, "nftables", l.capabilities.NFTables)
 	}
 }
 
@@ -89,19 +109,116 @@ func (l *Loop) noteAddress(o kernel.Observed) {
 	l.at = at
 }
 
-// gather returns the pools, and what a plan is made from.
-func (l *Loop) gather(o kernel.Observed) ([]cluster.Pool, plan.Input) {
-	pools := l.o.View.Pools()
+// frame returns the pools, and what a plan is made from besides blocks, pods and learned routes.
+func (l *Loop) frame() ([]cluster.Pool, plan.Input) {
+	pools, o := l.o.View.Pools(), l.observed
 	in := plan.Input{
-		Node: l.o.Node, V4: o.V4, V6: o.V6, Fabric: o.Fabric, NoWayToGateway: o.NoWayToGateway, RPFilterAll: o.RPFilterAll,
-		Capabilities: l.capabilities, VXLAN: l.o.VXLAN, Blocks: l.o.View.Blocks(), NodeAddresses: l.o.View.NodeAddresses(),
-		Tunnels: o.Tunnels, Endpoints: endpointsForPlan(l.o.Book.Endpoints(), o.Links),
-		Learned: l.o.BGP.Learned(), PeerRoutes: l.o.BGP.PeerRoutes(),
+		Node: l.o.Node, V4: o.V4, V6: o.V6, Fabric: o.Fabric, NoWayToGateway: o.NoWayToGateway, RPFilterAll: o.RPFilterAll, RPFilter: o.RPFilter,
+		LikePods: o.LikePods, Tunnels: o.Tunnels, Capabilities: l.capabilities, VXLAN: l.o.VXLAN, PeerRoutes: l.o.BGP.PeerRoutes(),
+		Pools: make([]plan.Pool, 0, len(pools)),
 	}
 	for _, p := range pools {
 		in.Pools = append(in.Pools, p.Route)
 	}
 	return pools, in
+}
+
+// advance tells the planner what has changed of blocks, nodes, pods and learned routes. It reports false where all has to be
+// planned anew.
+func (l *Loop) advance() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	blocks := l.o.View.BlocksSince(l.blocks)
+	if blocks.Whole {
+		return false
+	}
+	for _, cidr := range blocks.Gone {
+		if !l.planner.DropBlock(cidr) {
+			return false
+		}
+	}
+	for _, b := range blocks.Set {
+		if !l.planner.SetBlock(b) {
+			return false
+		}
+	}
+	l.blocks = blocks.Version
+	nodes := l.networks.nodes
+	if l.networks.update(l) {
+		if l.networks.nodes != nodes {
+			l.planner.SetNodeAddresses(l.networks.nodes.Addresses)
+		}
+		if !l.planner.SetInfrastructure(l.networks.all) {
+			return false
+		}
+	}
+	l.planner.SetEndpoints(endpointsForPlan(l.o.Book.Endpoints(), l.observed.Links))
+	if l.active {
+		l.planner.SetLearned(l.o.BGP.Changes())
+	}
+	return true
+}
+
+// replan plans everything anew.
+func (l *Loop) replan(in plan.Input) {
+	blocks := l.o.View.BlocksSince(0)
+	l.networks.update(l)
+	l.active = l.o.BGP.Active()
+	in.Blocks, in.Endpoints, in.Learned = blocks.Set, endpointsForPlan(l.o.Book.Endpoints(), l.observed.Links), l.o.BGP.Learned()
+	in.NodeAddresses, in.Infrastructure = l.networks.nodes.Addresses, l.networks.all
+	planner := plan.New(in)
+	l.mu.Lock()
+	l.planner, l.blocks, l.stale = planner, blocks.Version, false
+	l.mu.Unlock()
+	l.setMTUs(in)
+}
+
+func (l *Loop) plan() plan.Plan {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.planner.Plan()
+}
+
+// note keeps which objects the kernel refuses, and logs each once: somebody has to do something about it.
+func (l *Loop) note(report kernel.Report, changes plan.Changes, whole bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.planned, l.unreported = time.Now(), true
+	if whole {
+		l.refused = nil
+		for text := range l.logged {
+			again := func(f kernel.Failure) bool { return f.Error() == text }
+			if !slices.ContainsFunc(report.Failures, again) {
+				delete(l.logged, text)
+			}
+		}
+	}
+	l.refused = slices.DeleteFunc(l.refused, func(f kernel.Failure) bool {
+		return f.Dst.IsValid() && slices.ContainsFunc(changes.Routes, func(c plan.RouteChange) bool { return c.Dst == f.Dst })
+	})
+	l.refused = append(l.refused, report.Failures...)
+	for _, f := range report.Failures {
+		if text := f.Error(); !l.logged[text] && len(l.logged) < mostLogged {
+			l.logged[text] = true
+			l.o.Log.Error(f.Err, "The kernel refuses a part of the plan; will try again", "object", f.Object)
+		}
+	}
+}
+
+// mostLogged is how many refused objects are logged one by one. All of them are in the window and counted in the metric.
+const mostLogged = 50
+
+// finish sees to pods' MTUs, and reports. Where nothing was looked at and nothing has changed, there is nothing to say.
+func (l *Loop) finish(pools []cluster.Pool, looked bool) error {
+	if looked {
+		l.shrink()
+	}
+	same := slices.EqualFunc(pools, l.pools, func(a, b cluster.Pool) bool { return a.Object == b.Object })
+	if l.unreported || !same || looked {
+		l.pools, l.unreported = pools, false
+		l.o.Reporter.ReportDatapath(l.state(pools))
+	}
+	return nil
 }
 
 // endpointsForPlan returns the pods' interfaces. Those that are being made or taken away are left as they are found, and so

@@ -5,15 +5,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
-// Window is what people see of the loop: the last whole plan, and what the kernel refused of it.
+// Window is what people see of the loop: what is wanted now, what the planner refuses, and what the kernel refuses.
 type Window struct {
-	// Planned is when the plan was applied.
+	// Planned is when the kernel was changed last.
 	Planned time.Time `json:"planned"`
-	// Plan is what the kernel should show. Learned routes that have changed since are not in it.
+	// Plan is what the kernel should show, with the problems of pools and the learned routes that are not used.
 	Plan plan.Plan `json:"plan"`
 	// Failures are the objects that the kernel refused.
 	Failures []FailureWindow `json:"failures,omitempty"`
@@ -35,19 +34,16 @@ func (w Window) String() string {
 	return s.String()
 }
 
-// Window returns the last plan. It reports false before the first one.
+// Window returns the plan as it is now. It reports false before the first one.
 func (l *Loop) Window() (Window, bool) {
-	w := l.window.Load()
-	if w == nil {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.planner == nil {
 		return Window{}, false
 	}
-	return *w, true
-}
-
-func (l *Loop) show(p plan.Plan, done kernel.Report) {
-	w := Window{Planned: time.Now(), Plan: p}
-	for _, f := range done.Failures {
+	w := Window{Planned: l.planned, Plan: l.planner.Plan()}
+	for _, f := range l.refused {
 		w.Failures = append(w.Failures, FailureWindow{Object: f.Object, Reason: f.Err.Error()})
 	}
-	l.window.Store(&w)
+	return w, true
 }

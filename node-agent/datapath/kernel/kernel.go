@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 
+	"github.com/causeway-net/causeway/internal/infrastructure"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
@@ -32,16 +33,27 @@ type Observed struct {
 	NoWayToGateway bool
 	// Fabric is empty unless it was asked for.
 	Fabric []plan.FabricRoute
+	// RPFilter is net.ipv4.conf.*.rp_filter of others' links and of new ones, where RPFilterAll is 2.
+	RPFilter map[string]int
 	// Tunnels are the names of the tunnel links of ours that exist.
 	Tunnels []string
 	// Links are the names of all links.
 	Links map[string]bool
+	// LikePods are the names of others' links that begin like those of pods' links, sorted.
+	LikePods []string
+	// Foreign are the networks of links that are not ours.
+	Foreign []infrastructure.Network
+	// Disturbed says that somebody else may have changed what is ours, so that all has to be compared with the plan.
+	Disturbed bool
 }
 
 // Failure is one object that could not be made as planned.
 type Failure struct {
 	// Object says what was attempted, for example "add route 10.0.1.0/26 via 192.168.0.2".
 	Object string
+	// Dst is the destination of a route, and Device the link of anything else that belongs to one.
+	Dst    netip.Prefix
+	Device string
 	Err    error
 }
 
@@ -56,8 +68,6 @@ type Report struct {
 	// Changes counts the objects that were added, changed or removed.
 	Changes  int
 	Failures []Failure
-	// Routes are those that the kernel shows as planned, by source.
-	Routes []plan.RouteCount
 }
 
 // Events tell what somebody else has done. Several may become one value. All are closed when the watch ends.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -20,6 +21,7 @@ type Applier struct {
 	watch *watcher
 	table table
 	last  *actual
+	lost  []event // removed routes of pods, since the last look
 	nft   firewall
 	// settings are the sysctls that were looked at since the last look at everything.
 	settings map[string]string
@@ -46,7 +48,7 @@ func Open() (*Applier, error) {
 		w.close()
 		return nil, errors.Join(fmt.Errorf("open netlink: %w", err), c.Close())
 	}
-	return &Applier{nl: h, conn: c, watch: w, settings: map[string]string{}}, nil
+	return &Applier{nl: h, conn: c, watch: w, settings: map[string]string{}, nft: firewall{within: nftWithin}}, nil
 }
 
 // Close ends the use of the kernel. What was made stays.
@@ -59,33 +61,71 @@ func (a *Applier) Close() error {
 // report is a kernel.Report that is being written.
 type report struct{ kernel.Report }
 
-func (r *report) fail(err error, format string, args ...any) {
-	r.Failures = append(r.Failures, kernel.Failure{Object: fmt.Sprintf(format, args...), Err: err})
+// part writes about one object's link, or about none.
+type part struct {
+	*report
+	device string
+	dst    netip.Prefix
 }
 
-func (r *report) count(err error, format string, args ...any) {
+func (r *report) link(device string) part                    { return part{report: r, device: device} }
+func (r *report) route(dst netip.Prefix, device string) part { return part{r, device, dst} }
+
+func (p part) fail(err error, format string, args ...any) {
+	p.Failures = append(p.Failures, kernel.Failure{Object: fmt.Sprintf(format, args...), Dst: p.dst, Device: p.device, Err: err})
+}
+
+func (p part) count(err error, format string, args ...any) {
 	if err != nil {
-		r.fail(err, format, args...)
+		p.fail(err, format, args...)
 		return
 	}
-	r.Changes++
+	p.Changes++
 }
 
-// Probe implements datapath.Kernel.
-func (a *Applier) Probe(ctx context.Context) plan.Capabilities { return underlay.Probe(ctx) }
+func (r *report) fail(err error, format string, args ...any) { r.link("").fail(err, format, args...) }
 
 // Apply implements datapath.Kernel. What needs something else is made after it, and removed before it.
 func (a *Applier) Apply(ctx context.Context, target plan.Plan) kernel.Report {
 	var r report
-	actual := a.last
-	a.makeLinks(actual, target, &r)
-	a.makeAddresses(actual, target, &r)
-	a.set(target, &r)
-	stale := a.makeNeighbours(actual, target, &r)
+	a.makeLinks(target, &r)
+	a.makeAddresses(target, &r)
+	a.set(target.Sysctls, &r)
+	stale := a.makeNeighbours(target, &r)
 	a.nft.apply(ctx, target.Firewall, &r)
-	a.makeRoutes(actual, target, &r)
-	a.removeNeighbours(stale, &r)
-	a.removeAddresses(actual, target, &r)
-	a.removeLinks(actual, target, &r)
+	a.makeRoutes(target, &r)
+	stale.remove(a, &r)
+	a.removeAddresses(target, &r)
+	a.removeLinks(target, &r)
+	a.watch.expect(r.Failures)
 	return r.Report
+}
+
+// ApplyChanges implements datapath.Kernel.
+func (a *Applier) ApplyChanges(ctx context.Context, c plan.Changes) (kernel.Report, bool) {
+	var r report
+	if !a.table.valid || a.last == nil {
+		return r.Report, false
+	}
+	a.set(c.Sysctls, &r)
+	var fresh, stale entries
+	for _, n := range c.Neighbours {
+		fresh.neighbour(a, unix.RTM_NEWNEIGH, n)
+	}
+	for _, f := range c.FDB {
+		fresh.fdb(a, unix.RTM_NEWNEIGH, f)
+	}
+	fresh.add(a, &r)
+	if c.Firewall != nil {
+		a.nft.apply(ctx, *c.Firewall, &r)
+	}
+	a.changeRoutes(c.Routes, &r)
+	for _, n := range c.NeighboursGone {
+		stale.neighbour(a, unix.RTM_DELNEIGH, n)
+	}
+	for _, f := range c.FDBGone {
+		stale.fdb(a, unix.RTM_DELNEIGH, f)
+	}
+	stale.remove(a, &r)
+	return r.Report, true
 }

@@ -318,7 +318,7 @@ func TestTakesTunl0AndGivesItBack(t *testing.T) {
 	run(t, "ip link add tunl0 type veth peer name x")
 	run(t, "ip link set x up")
 	in := input()
-	in.Capabilities.IPIP = true
+	in.Capabilities.Links[plan.KindIPIP] = true
 	in.Pools[0].Encapsulation = v1alpha1.EncapsulationIPIP
 	apply(t, a, in)
 	expect(t, routes(t), "10.0.1.0/26 via 192.168.0.2 dev tunl0 onlink", "10.0.2.0/26 via 192.168.1.3 dev tunl0 onlink")

@@ -80,7 +80,7 @@ func input() plan.Input {
 		Node:         "a",
 		V4:           plan.Underlay{Address: addr("192.168.0.1"), Subnet: pfx("192.168.0.0/24"), Interface: "eth0", MTU: 1500},
 		V6:           plan.Underlay{Address: addr("fd01::1"), Subnet: pfx("fd01::/64"), Interface: "eth0", MTU: 1500},
-		Capabilities: plan.Capabilities{VXLAN: true, NFTables: true},
+		Capabilities: plan.Capabilities{Links: map[plan.LinkKind]bool{plan.KindVXLAN: true}, NFTables: true},
 		Pools: []plan.Pool{
 			{Name: "four", CIDR: pfx("10.0.0.0/16"), Encapsulation: v1alpha1.EncapsulationVXLANCrossSubnet, Settled: true, NATOutgoing: true},
 			{Name: "six", CIDR: pfx("fd00::/48"), Encapsulation: v1alpha1.EncapsulationVXLANCrossSubnet, Settled: true},

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/knftables"
 
@@ -20,16 +21,52 @@ import (
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
+// nftWithin is how long the program nft may take.
+const nftWithin = 10 * time.Second
+
+// nftCheck uses all that our table needs of the kernel. It is checked by the kernel and never committed.
+const nftCheck = `add table inet causeway-probe
+add set inet causeway-probe s { type ipv4_addr; flags interval; }
+add chain inet causeway-probe a { type filter hook prerouting priority -300; }
+add rule inet causeway-probe a iifname "probe*" fib saddr . iif oif missing drop
+add chain inet causeway-probe b { type nat hook postrouting priority 100; }
+add rule inet causeway-probe b ip saddr @s ip daddr != @s masquerade
+`
+
+func probeNFTables(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, nftWithin)
+	defer cancel()
+	c := command(ctx, "--check", "--file", "-")
+	c.Stdin = strings.NewReader(nftCheck)
+	return c.Run() == nil
+}
+
+// command is the program nft, which is given up when the context ends, with whatever it has started.
+func command(ctx context.Context, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, "nft", args...)
+	c.WaitDelay = 100 * time.Millisecond
+	return c
+}
+
 // firewall keeps our nftables table. Each rule's comment is a hash of its text, by which a listing is compared with a plan.
 type firewall struct {
-	nft  knftables.Interface
-	last plan.Firewall
+	nft knftables.Interface
+	// within is how long the program nft may take.
+	within time.Duration
+	last   plan.Firewall
 	// dirty says that somebody may have touched the table.
 	dirty bool
 }
 
 func (f *firewall) apply(ctx context.Context, want plan.Firewall, r *report) {
 	if !f.dirty && reflect.DeepEqual(f.last, want) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.within)
+	defer cancel()
+	if !f.dirty && f.updateMembers(ctx, want) {
+		r.Changes++
+		f.last = want
 		return
 	}
 	have, err := listed(ctx)
@@ -47,6 +84,39 @@ func (f *firewall) apply(ctx context.Context, want plan.Firewall, r *report) {
 		r.Changes++
 	}
 	f.last, f.dirty = want, false
+}
+
+// updateMembers changes the elements of sets of single addresses, if nothing else differs from what was written last. It
+// reports false if the whole table has to be looked at.
+func (f *firewall) updateMembers(ctx context.Context, want plan.Firewall) bool {
+	if f.nft == nil || len(want.Chains) == 0 || !reflect.DeepEqual(f.last.Chains, want.Chains) || len(f.last.Sets) != len(want.Sets) {
+		return false
+	}
+	tx := f.nft.NewTransaction()
+	for i, s := range want.Sets {
+		before := f.last.Sets[i]
+		if s.Name != before.Name || s.Type != before.Type || s.Interval && !slices.Equal(s.Elements, before.Elements) {
+			return false
+		}
+		had := make(map[string]bool, len(before.Elements))
+		for _, e := range before.Elements {
+			had[e] = true
+		}
+		for _, e := range s.Elements {
+			if !had[e] {
+				tx.Add(&knftables.Element{Set: s.Name, Key: []string{e}})
+			}
+			delete(had, e)
+		}
+		for e := range had {
+			tx.Delete(&knftables.Element{Set: s.Name, Key: []string{e}})
+		}
+	}
+	if f.nft.Run(ctx, tx) == nil {
+		return true
+	}
+	f.dirty = true
+	return false
 }
 
 // write replaces the table in one transaction.
@@ -131,7 +201,10 @@ func priority(c plan.Chain) int {
 
 // listed reads our table.
 func listed(ctx context.Context) (tableContent, error) {
-	out, err := exec.CommandContext(ctx, "nft", "-j", "list", "table", "inet", names.NFTTable).Output()
+	out, err := command(ctx, "-j", "list", "table", "inet", names.NFTTable).Output()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("the program nft did not end in time: %w", ctx.Err())
+	}
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {

@@ -19,8 +19,6 @@ import (
 )
 
 const (
-	// ownedAlias marks the kernel's tunl0 as taken over by us.
-	ownedAlias = "causeway"
 	// ourAddressProtocol marks our addresses (IFA_PROTO, since Linux 5.18).
 	ourAddressProtocol = names.RouteProtocol
 	ifaProto           = 11
@@ -34,14 +32,15 @@ type actual struct {
 	fdb        map[plan.FDBEntry]bool
 }
 
-// tunnels returns the names of the tunnel links of ours that exist.
+// tunnels returns the names of the tunnel links of ours that exist, sorted.
 func (a *actual) tunnels() []string {
 	var found []string
-	for _, name := range []string{names.IPIPDevice, names.VXLANDevice} {
-		if l, ok := a.links[name]; ok && owned(l) {
-			found = append(found, name)
+	for _, k := range kinds {
+		if l, ok := a.links[k.device()]; ok && k.ours(l) {
+			found = append(found, k.device())
 		}
 	}
+	slices.Sort(found)
 	return found
 }
 
@@ -51,17 +50,6 @@ func (a *actual) names() map[string]bool {
 		out[name] = true
 	}
 	return out
-}
-
-// owned says whether a tunnel link is ours. tunl0 belongs to the kernel; it is ours while it has our alias.
-func owned(l netlink.Link) bool {
-	switch l.Attrs().Name {
-	case names.VXLANDevice:
-		return l.Type() == string(plan.KindVXLAN)
-	case names.IPIPDevice:
-		return l.Attrs().Alias == ownedAlias
-	}
-	return false
 }
 
 // Observe implements datapath.Kernel. Routes are dumped at the first time, where everything is asked for, and where the
@@ -78,7 +66,8 @@ func (a *Applier) observe(ctx context.Context, q kernel.Query) (kernel.Observed,
 	if err := ctx.Err(); err != nil {
 		return kernel.Observed{}, err
 	}
-	if err := a.readRoutes(q.Everything); err != nil {
+	disturbed, err := a.readRoutes(q.Everything)
+	if err != nil {
 		return kernel.Observed{}, fmt.Errorf("read routes: %w", err)
 	}
 	actual, err := a.read()
@@ -92,7 +81,7 @@ func (a *Applier) observe(ctx context.Context, q kernel.Query) (kernel.Observed,
 		return o, err
 	}
 	underlay.SetMTU(&o, a.mtu)
-	o.Tunnels, o.Links = actual.tunnels(), actual.names()
+	o.Tunnels, o.Links, o.Disturbed = actual.tunnels(), actual.names(), disturbed || a.podRouteLost(actual)
 	if q.Fabric {
 		if o.Fabric, err = underlay.Fabric(links); err != nil {
 			return o, err
@@ -114,26 +103,33 @@ func (a *Applier) read() (*actual, error) {
 	for _, l := range links {
 		actual.links[l.Attrs().Name] = l
 	}
-	for _, name := range []string{names.IPIPDevice, names.VXLANDevice} {
-		if l, ok := actual.links[name]; ok {
-			if err := a.readAddresses(actual, l); err != nil {
-				return nil, fmt.Errorf("list addresses of %s: %w", name, err)
-			}
+	for _, k := range kinds {
+		l, ok := actual.links[k.device()]
+		if !ok {
+			continue
 		}
-	}
-	if l, ok := actual.links[names.VXLANDevice]; ok && owned(l) {
-		a.watch.vxlan.Store(int32(l.Attrs().Index))
-		if err := a.readNeighbours(actual, l); err != nil {
-			return nil, fmt.Errorf("list neighbours of %s: %w", names.VXLANDevice, err)
+		if err := a.readAddresses(actual, l, k); err != nil {
+			return nil, fmt.Errorf("list addresses of %s: %w", k.device(), err)
+		}
+		if k.exclusive() && k.ours(l) {
+			a.watch.followTunnel(int32(l.Attrs().Index))
+			if err := a.readNeighbours(actual, l); err != nil {
+				return nil, fmt.Errorf("list neighbours of %s: %w", k.device(), err)
+			}
 		}
 	}
 	return actual, nil
 }
 
-func (a *Applier) readRoutes(everything bool) error {
+// readRoutes reports whether somebody else may have changed what is ours.
+func (a *Applier) readRoutes(everything bool) (bool, error) {
 	heard := a.watch.news.take()
+	a.lost = a.lost[:0]
 	for _, e := range heard.events {
 		a.table.follow(e)
+		if e.deleted && e.ofPod {
+			a.lost = append(a.lost, e)
+		}
 	}
 	a.table.forget(heard.down)
 	everything = everything || !a.watch.running.Load()
@@ -141,13 +137,23 @@ func (a *Applier) readRoutes(everything bool) error {
 		clear(a.settings)
 	}
 	a.nft.dirty = a.nft.dirty || heard.nft || everything
+	disturbed := everything || heard.lost || heard.disturbed || !a.table.valid
 	if everything || heard.lost || !a.table.valid {
-		return a.table.fill(a.conn)
+		return true, a.table.fill(a.conn)
 	}
-	return nil
+	return disturbed, nil
 }
 
-func (a *Applier) readAddresses(actual *actual, l netlink.Link) error {
+// podRouteLost says whether a pod's route was removed though its link is still there.
+func (a *Applier) podRouteLost(actual *actual) bool {
+	there := make(map[int32]bool, len(actual.links))
+	for _, l := range actual.links {
+		there[int32(l.Attrs().Index)] = true
+	}
+	return slices.ContainsFunc(a.lost, func(e event) bool { return there[e.route.hop.link] })
+}
+
+func (a *Applier) readAddresses(actual *actual, l netlink.Link, k kind) error {
 	const size = 8 // struct ifaddrmsg
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		request := make([]byte, size)
@@ -159,7 +165,7 @@ func (a *Applier) readAddresses(actual *actual, l netlink.Link) error {
 					return
 				}
 				var local, address netip.Addr
-				mine := l.Attrs().Name == names.VXLANDevice
+				mine := k.exclusive()
 				for kind, value := range attributes(body[size:]) {
 					switch kind {
 					case unix.IFA_LOCAL:

@@ -3,51 +3,49 @@ package linux
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
 // makeRoutes adds and replaces routes, then removes what is not planned.
-func (a *Applier) makeRoutes(actual *actual, target plan.Plan, r *report) {
-	good := map[plan.RouteCount]int32{}
-	tally := func(p plan.Route) { good[plan.RouteCount{Source: p.Source, Protocol: int32(p.Protocol)}]++ }
+func (a *Applier) makeRoutes(target plan.Plan, r *report) {
 	var missing additions
 	known := 0
 	for _, p := range target.Routes {
 		if _, there := a.table.routes[p.Dst]; there {
 			known++
 		}
-		if planned(target, p.NextHop.Device) && actual.links[p.NextHop.Device] == nil {
+		if planned(target, p.NextHop.Device) && a.last.links[p.NextHop.Device] == nil {
 			continue // reported once, with the link
 		}
-		if a.compare(actual, p, &missing, r) {
-			tally(p)
-		}
+		a.compare(p, &missing, r)
 	}
-	a.add(&missing, r, tally)
+	a.add(&missing, r)
 	if known < len(a.table.routes) || len(a.table.extra) > 0 {
-		a.removeRoutes(actual, target, r)
+		a.removeRoutes(target, r)
 	}
-	for k, n := range good {
-		k.Count = n
-		r.Routes = append(r.Routes, k)
+}
+
+// changeRoutes brings single destinations to what is planned for them, by what the last Observe found.
+func (a *Applier) changeRoutes(changes []plan.RouteChange, r *report) {
+	var missing additions
+	var gone []extraRoute
+	for _, c := range changes {
+		if !c.Gone {
+			a.compare(c.Route, &missing, r)
+		} else if have, there := a.table.routes[c.Dst]; there {
+			gone = append(gone, extraRoute{c.Dst, have})
+		}
 	}
-	slices.SortFunc(r.Routes, func(a, b plan.RouteCount) int {
-		if a.Protocol != b.Protocol {
-			return int(a.Protocol - b.Protocol)
-		}
-		if a.Source < b.Source {
-			return -1
-		}
-		return 1
-	})
+	a.add(&missing, r)
+	a.remove(gone, r)
 }
 
 // additions are routes to be added or replaced.
@@ -57,16 +55,18 @@ type additions struct {
 	wanted  []route
 }
 
-// compare reports whether the kernel shows a route as planned, and notes it for add where it does not.
-func (a *Applier) compare(actual *actual, p plan.Route, missing *additions, r *report) bool {
+// compare notes a route for add if the kernel does not show it as planned.
+func (a *Applier) compare(p plan.Route, missing *additions, r *report) {
 	have, there := a.table.routes[p.Dst]
-	want, err := a.wanted(actual, p)
+	want, err := a.wanted(p)
 	switch {
 	case err != nil:
-		r.fail(err, "add route %s", p)
-		return false
+		if !names.IsHostInterface(p.NextHop.Device) { // else the pod has just gone
+			r.route(p.Dst, p.NextHop.Device).fail(err, "add route %s", p)
+		}
+		return
 	case there && have == want:
-		return true
+		return
 	}
 	// Without a route of ours there, one of somebody else must not be replaced.
 	flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL
@@ -75,49 +75,29 @@ func (a *Applier) compare(actual *actual, p plan.Route, missing *additions, r *r
 	}
 	missing.batch.route(unix.RTM_NEWROUTE, flags, p.Dst, want)
 	missing.planned, missing.wanted = append(missing.planned, p), append(missing.wanted, want)
-	return false
 }
 
-// add adds and replaces routes, and calls done for each that the kernel has taken.
-func (a *Applier) add(missing *additions, r *report, done func(plan.Route)) {
+// add adds and replaces routes.
+func (a *Applier) add(missing *additions, r *report) {
 	for i, err := range a.conn.do(&missing.batch) {
 		p, want := missing.planned[i], missing.wanted[i]
 		if errors.Is(err, unix.EEXIST) {
 			err = a.reconsider(p, want, err)
 		}
+		if podGone := errors.Is(err, unix.ENODEV) && names.IsHostInterface(p.NextHop.Device); podGone {
+			continue
+		}
 		if err != nil {
-			r.fail(err, "add route %s", p)
+			r.route(p.Dst, p.NextHop.Device).fail(err, "add route %s", p)
 			continue
 		}
 		r.Changes++
 		a.table.routes[p.Dst] = want
-		done(p)
 	}
-}
-
-// ApplyRoutes brings single destinations of learned routes to what is planned for them, by what the last Observe found. It
-// reports false, and has done nothing, where the kernel must be read first.
-func (a *Applier) ApplyRoutes(changes []plan.RouteChange) (kernel.Report, bool) {
-	var r report
-	if !a.table.valid || a.last == nil {
-		return r.Report, false
-	}
-	var missing additions
-	var gone []extraRoute
-	for _, c := range changes {
-		if !c.Gone {
-			a.compare(a.last, c.Route, &missing, &r)
-		} else if have, there := a.table.routes[c.Dst]; there && have.protocol == names.BGPRouteProtocol {
-			gone = append(gone, extraRoute{c.Dst, have})
-		}
-	}
-	a.add(&missing, &r, func(plan.Route) {})
-	a.remove(gone, &r)
-	return r.Report, true
 }
 
 // wanted turns a planned route into what the kernel will show.
-func (a *Applier) wanted(actual *actual, p plan.Route) (route, error) {
+func (a *Applier) wanted(p plan.Route) (route, error) {
 	w := route{protocol: uint8(p.Protocol), kind: unix.RTN_UNICAST, metric: defaultMetric(p.Dst)}
 	if p.Blackhole() {
 		w.kind = unix.RTN_BLACKHOLE
@@ -127,12 +107,12 @@ func (a *Applier) wanted(actual *actual, p plan.Route) (route, error) {
 		w.scope = unix.RT_SCOPE_LINK
 	}
 	var err error
-	if w.hop, err = a.hop(actual, p.NextHop); err != nil || len(p.More) == 0 {
+	if w.hop, err = a.hop(p.NextHop); err != nil || len(p.More) == 0 {
 		return w, err
 	}
 	hops := []hop{w.hop}
 	for _, m := range p.More {
-		h, err := a.hop(actual, m)
+		h, err := a.hop(m)
 		if err != nil {
 			return w, err
 		}
@@ -143,8 +123,8 @@ func (a *Applier) wanted(actual *actual, p plan.Route) (route, error) {
 	return w, nil
 }
 
-func (a *Applier) hop(actual *actual, n plan.NextHop) (hop, error) {
-	link, err := a.index(actual, n.Device)
+func (a *Applier) hop(n plan.NextHop) (hop, error) {
+	link, err := a.index(a.last, n.Device)
 	return hop{via: n.Via, link: link, onLink: n.OnLink}, err
 }
 
@@ -154,7 +134,7 @@ func (a *Applier) reconsider(p plan.Route, want route, cause error) error {
 	if err != nil || len(found) != 1 || !ours(uint8(found[0].Protocol)) {
 		return cause
 	}
-	if ones, _ := found[0].Dst.Mask.Size(); found[0].Dst == nil || ones != p.Dst.Bits() {
+	if !leadsTo(found[0].Dst, p.Dst) {
 		return cause
 	}
 	var b batch
@@ -162,11 +142,20 @@ func (a *Applier) reconsider(p plan.Route, want route, cause error) error {
 	return a.conn.do(&b)[0]
 }
 
+// leadsTo says whether a route found for an address is one to the whole destination. A default route has none.
+func leadsTo(found *net.IPNet, dst netip.Prefix) bool {
+	if found == nil {
+		return dst.Bits() == 0
+	}
+	ones, _ := found.Mask.Size()
+	return ones == dst.Bits()
+}
+
 // removeRoutes removes the routes of ours that are not planned, but for those of pods that are being wired.
-func (a *Applier) removeRoutes(actual *actual, target plan.Plan, r *report) {
+func (a *Applier) removeRoutes(target plan.Plan, r *report) {
 	keep := map[int32]bool{}
 	for _, name := range target.Keep {
-		if l, ok := actual.links[name]; ok {
+		if l, ok := a.last.links[name]; ok {
 			keep[int32(l.Attrs().Index)] = true
 		}
 	}
@@ -189,7 +178,7 @@ func (a *Applier) remove(stale []extraRoute, r *report) {
 	for i, err := range a.conn.do(&b) {
 		s := stale[i]
 		if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENODEV) {
-			r.fail(err, "delete route %s", s)
+			r.route(s.dst, "").fail(err, "delete route %s", s)
 			continue
 		}
 		r.Changes++

@@ -11,8 +11,8 @@ import (
 )
 
 // set makes the planned settings. One that was right since the last resync is not looked at again.
-func (a *Applier) set(target plan.Plan, r *report) {
-	for _, s := range target.Sysctls {
+func (a *Applier) set(settings []plan.Sysctl, r *report) {
+	for _, s := range settings {
 		if a.settings[s.Key] == s.Value {
 			continue
 		}

@@ -80,6 +80,7 @@ type event struct {
 	route   route
 	deleted bool
 	replace bool
+	ofPod   bool // it leads to a pod's link
 }
 
 // follow keeps the table true to an event, or gives up until the next dump.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -29,8 +30,9 @@ type heard struct {
 	events []event
 	// down are links that went down or away.
 	down []int32
-	// lost says that a dump is needed, nft that our nftables table was touched.
-	lost, nft bool
+	// lost says that a dump is needed, nft that our nftables table was touched, disturbed that anything else of ours may
+	// have been.
+	lost, nft, disturbed bool
 }
 
 func (n *news) take() heard {
@@ -44,11 +46,14 @@ func (n *news) take() heard {
 // watcher reads the kernel's notifications. Its sockets are open from the start, so that nothing between a dump and the
 // start of Watch is missed.
 type watcher struct {
-	news    news
-	route   *os.File
-	nft     *os.File // nil without nf_tables
-	own     uint32   // the port id of our changes
-	vxlan   atomic.Int32
+	news  news
+	route *os.File
+	nft   *os.File // nil without nf_tables
+	own   uint32   // the port id of our changes
+	// refused are destinations where a route of somebody else is in the way.
+	refused atomic.Pointer[map[netip.Prefix]bool]
+	// tunnels are the links whose neighbours are ours.
+	tunnels sync.Map // of int32
 	running atomic.Bool
 	wake    chan struct{}
 	pods    chan struct{}
@@ -128,6 +133,28 @@ func (w *watcher) close() {
 	}
 }
 
+// followTunnel tells the watcher that a link's neighbours are ours.
+func (w *watcher) followTunnel(index int32) { w.tunnels.Store(index, true) }
+
+// expect tells the watcher what the kernel has refused: it wakes the loop when what was in the way goes.
+func (w *watcher) expect(failures []kernel.Failure) {
+	refused := map[netip.Prefix]bool{}
+	for _, f := range failures {
+		if f.Dst.IsValid() {
+			refused[f.Dst] = true
+		}
+	}
+	w.refused.Store(&refused)
+}
+
+// disturb wakes the loop, which shall compare all that is ours with the plan.
+func (w *watcher) disturb() {
+	w.news.mu.Lock()
+	w.news.disturbed = true
+	w.news.mu.Unlock()
+	w.signal()
+}
+
 func (w *watcher) signal()     { signal(w.wake) }
 func (w *watcher) signalPods() { signal(w.pods) }
 
@@ -163,24 +190,35 @@ func (w *watcher) routeMessage(h header, body []byte) error {
 		w.routeEvent(h, body)
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		w.linkEvent(h, body)
-	case unix.RTM_NEWADDR:
-		if len(body) >= 8 && w.hostEnds[int32(order.Uint32(body[4:]))] {
-			w.signalPods()
-		} else {
-			w.signal()
-		}
-	case unix.RTM_DELADDR:
-		// The kernel flushes IPv4 routes that an address carried, without a word.
-		w.news.mu.Lock()
-		w.news.lost = w.news.lost || (len(body) > 0 && body[0] == unix.AF_INET)
-		w.news.mu.Unlock()
-		w.signal()
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		w.addressEvent(h, body)
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
-		if vxlan := w.vxlan.Load(); h.pid != w.own && vxlan != 0 && len(body) >= 8 && int32(order.Uint32(body[4:])) == vxlan {
-			w.signal()
+		if h.pid == w.own || len(body) < 8 {
+			return nil
+		}
+		if _, ours := w.tunnels.Load(int32(order.Uint32(body[4:]))); ours {
+			w.disturb()
 		}
 	}
 	return nil
+}
+
+func (w *watcher) addressEvent(h header, body []byte) {
+	ofPod := len(body) >= 8 && w.hostEnds[int32(order.Uint32(body[4:]))]
+	switch {
+	case h.kind == unix.RTM_NEWADDR && ofPod:
+		w.signalPods()
+	case h.kind == unix.RTM_DELADDR && len(body) > 0 && body[0] == unix.AF_INET:
+		// The kernel flushes IPv4 routes that an address carried, without a word.
+		w.news.mu.Lock()
+		w.news.lost = true
+		w.news.mu.Unlock()
+		w.signal()
+	case ofPod:
+		w.signal()
+	default:
+		w.disturb()
+	}
 }
 
 func (w *watcher) routeEvent(h header, body []byte) {
@@ -191,9 +229,14 @@ func (w *watcher) routeEvent(h header, body []byte) {
 	if !ok {
 		return
 	}
-	e := event{dst: dst, route: r, deleted: h.kind == unix.RTM_DELROUTE, replace: h.flags&unix.NLM_F_REPLACE != 0}
+	ofPod := dst.IsSingleIP() && r.more == "" && w.hostEnds[r.hop.link]
+	e := event{dst: dst, route: r, deleted: h.kind == unix.RTM_DELROUTE, replace: h.flags&unix.NLM_F_REPLACE != 0, ofPod: ofPod}
 	mine := ours(r.protocol)
 	if !mine && (e.deleted || !e.replace) {
+		if refused := w.refused.Load(); e.deleted && refused != nil && (*refused)[dst] {
+			w.disturb()
+			return
+		}
 		w.signalFabric(r)
 		return
 	}
@@ -204,10 +247,13 @@ func (w *watcher) routeEvent(h header, body []byte) {
 		w.news.lost = true
 	}
 	w.news.mu.Unlock()
-	if mine && !e.deleted && dst.IsSingleIP() && r.more == "" && w.hostEnds[r.hop.link] {
+	switch {
+	case mine && !e.deleted && ofPod:
 		w.signalPods()
-	} else {
-		w.signal()
+	case mine && ofPod:
+		w.signal() // its link may be on its way out
+	default:
+		w.disturb()
 	}
 }
 
@@ -239,10 +285,12 @@ func (w *watcher) linkEvent(h header, body []byte) {
 		w.signalPods()
 		return
 	}
-	if h.kind == unix.RTM_DELLINK {
+	if h.kind == unix.RTM_DELLINK && w.hostEnds[index] {
 		delete(w.hostEnds, index)
+		w.signal()
+		return
 	}
-	w.signal()
+	w.disturb()
 }
 
 // isHostEnd says whether a message about a link (struct ifinfomsg) names a pod's.
@@ -266,7 +314,7 @@ func (w *watcher) nftMessage(_ header, body []byte) error {
 			w.news.mu.Lock()
 			w.news.nft = true
 			w.news.mu.Unlock()
-			w.signal()
+			w.disturb()
 		}
 	}
 	return nil

@@ -3,10 +3,9 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
-
-	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
 // The names in our table.
@@ -14,96 +13,102 @@ const (
 	setPools, setNAT, setNodes = "pools", "nat_outgoing", "nodes"
 )
 
-// firewall plans the nftables table: masquerading, and the drop of what pretends to be a pod or a node.
-func (m *maker) firewall() {
-	if !m.in.Capabilities.NFTables {
-		m.problem(Problem{Module: "nf_tables", Message: fmt.Sprintf(
-			"The kernel of node %s has no nf_tables: natOutgoing does not work there, and forged packets are not dropped; load or install the module, and the program nft.", m.in.Node)})
-		return
+// checkFilter reports a kernel that can't filter.
+func (p *Planner) checkFilter() {
+	if !p.in.Capabilities.NFTables {
+		p.fixedProblem(Problem{Reason: ModuleMissing, Module: "nf_tables", Message: fmt.Sprintf(
+			"The kernel of node %s has no nf_tables: natOutgoing does not work there, and forged packets are not dropped; load or install the module, and the program nft.", p.in.Node)})
 	}
+}
+
+// checkPools finds the pools that touch the infrastructure.
+func (p *Planner) checkPools() {
+	for _, pool := range p.pools {
+		problem, refused := p.infrastructure(pool.CIDR, pool.Name, fmt.Sprintf("Pool %s with %s", pool.Name, pool.CIDR), "is used for running pods only")
+		if refused {
+			p.conflicts[pool.Name] = true
+			p.fixedProblem(problem)
+		}
+	}
+}
+
+// makeFirewall plans the nftables table: masquerading, and the drop of what pretends to be a pod or a node.
+func (p *Planner) makeFirewall() Firewall {
 	var pools, nat []netip.Prefix
-	for _, p := range m.pools {
-		if p.Doubtful && !m.hasBlocks(p.Name) {
-			continue // Its range is full of things that only know the nodes' addresses: the API server, perhaps, and other nodes.
-		}
-		pools = append(pools, p.CIDR)
-		if p.NATOutgoing {
-			nat = append(nat, p.CIDR)
+	for _, pool := range p.pools {
+		ranges := p.rangesOf(pool)
+		pools = append(pools, ranges...)
+		if pool.NATOutgoing {
+			nat = append(nat, ranges...)
 		}
 	}
-	nodes := m.nodes()
-	f := &m.plan.Firewall
+	nodes := slices.SortedFunc(maps.Keys(p.members), netip.Addr.Compare)
+	var f Firewall
 	for _, v4 := range []bool{true, false} {
 		f.Sets = append(f.Sets, prefixSet(setPools, v4, pools), prefixSet(setNAT, v4, nat), addressSet(setNodes, v4, nodes))
 	}
 	slices.SortFunc(f.Sets, func(a, b Set) int { return cmp.Compare(a.Name, b.Name) })
+	g := p.guards()
 	f.Chains = []Chain{
-		{Name: "forged_node", Type: "filter", Hook: "input", Priority: "raw", Rules: m.forgedNode()},
-		{Name: "forged_pod", Type: "filter", Hook: "prerouting", Priority: "raw", Rules: m.forgedPod()},
+		{Name: "forged_node", Type: "filter", Hook: "input", Priority: "raw", Rules: g.input},
+		{Name: "forged_pod", Type: "filter", Hook: "prerouting", Priority: "raw", Rules: g.pod},
 		{Name: "nat_outgoing", Type: "nat", Hook: "postrouting", Priority: "srcnat", Rules: []string{
 			"ip saddr @nat_outgoing4 ip daddr != @pools4 masquerade",
 			"ip6 saddr @nat_outgoing6 ip6 daddr != @pools6 masquerade",
 		}},
 	}
-}
-
-func (m *maker) hasBlocks(pool string) bool {
-	return slices.ContainsFunc(m.in.Blocks, func(b Block) bool { return b.Pool == pool })
-}
-
-// forgedNode drops tunnel packets to this node that no node sent. The VNI is in bits 96 to 119 of the UDP datagram
-// (RFC 7348 section 5); another VNI is somebody else's VXLAN.
-func (m *maker) forgedNode() []string {
-	var rules []string
-	if m.ipip != nil {
-		rules = append(rules, "meta l4proto 4 ip saddr != @nodes4 drop")
+	if len(g.output) > 0 {
+		f.Chains = append(f.Chains, Chain{Name: "tunnel_source", Type: "filter", Hook: "output", Priority: "raw", Rules: g.output})
 	}
-	if m.vxlan != nil {
-		for _, from := range []string{"ip saddr != @nodes4", "ip6 saddr != @nodes6"} {
-			rules = append(rules, fmt.Sprintf("%s udp dport %d @th,96,24 %#x drop", from, m.vxlan.Port, m.vxlan.VNI))
+	return f
+}
+
+// rangesOf returns what of a pool pods have. Of one that touches the infrastructure, that is this node's own blocks. One
+// that the controller has doubts about, and that has no block, may be full of things that only know the nodes' addresses:
+// the API server, perhaps, and other nodes.
+func (p *Planner) rangesOf(pool Pool) []netip.Prefix {
+	var out []netip.Prefix
+	switch {
+	case pool.Doubtful && p.blocksOf[pool.Name] == 0:
+		return nil
+	case !p.conflicts[pool.Name]:
+		return []netip.Prefix{pool.CIDR}
+	}
+	for _, b := range p.own {
+		if b.Pool == pool.Name && len(p.hits(b.CIDR)) == 0 {
+			out = append(out, b.CIDR)
 		}
 	}
-	return rules
+	return out
 }
 
-// forgedPod drops what comes from a pod's interface with an address that is not routed back to it. Strict rp_filter does
-// that too, but for IPv4 only, and not where conf/all says 2. And it drops tunnel packets that a pod made itself for
-// another node, where masquerading would lend them this node's address.
-func (m *maker) forgedPod() []string {
-	pod := fmt.Sprintf(`iifname "%s*"`, names.HostInterfacePrefix)
-	rules := []string{
+// guards are the rules that drop what pretends to be a pod or a node.
+//
+// What comes from a pod's interface must have an address that is routed back to it. Strict rp_filter does that too, but for
+// IPv4 only, and not where conf/all says 2. A pod must not wrap packets for another node itself either: masquerading would
+// lend them this node's address.
+func (p *Planner) guards() guards {
+	var g guards
+	for _, name := range p.in.LikePods { // nft can match the beginning of a name only
+		g.pod = append(g.pod, fmt.Sprintf(`iifname "%s" return`, name))
+	}
+	g.pod = append(g.pod,
 		// Never forwarded (RFC 4291 sections 2.5.2 and 2.5.6); neighbour discovery needs them.
-		pod + " ip6 saddr ::/128 return",
-		pod + " ip6 saddr fe80::/10 return",
-		pod + " fib saddr . iif oif missing drop",
-	}
-	if m.ipip != nil {
-		rules = append(rules, pod+" meta l4proto 4 ip daddr @nodes4 drop")
-	}
-	if m.vxlan != nil {
-		for _, to := range []string{"ip daddr @nodes4", "ip6 daddr @nodes6"} {
-			rules = append(rules, fmt.Sprintf("%s %s udp dport %d @th,96,24 %#x drop", pod, to, m.vxlan.Port, m.vxlan.VNI))
+		podInterfaces+" ip6 saddr ::/128 return",
+		podInterfaces+" ip6 saddr fe80::/10 return",
+		podInterfaces+" fib saddr . iif oif missing drop")
+	for _, t := range tunnels() {
+		l := p.links[t]
+		if l == nil {
+			continue
+		}
+		of := t.guards(&p.in, l)
+		g.input, g.output = append(g.input, of.input...), append(g.output, of.output...)
+		for _, rule := range of.pod {
+			g.pod = append(g.pod, podInterfaces+" "+rule)
 		}
 	}
-	return rules
-}
-
-func (m *maker) nodes() []netip.Addr {
-	var all []netip.Addr
-	add := func(list ...netip.Addr) {
-		for _, a := range list {
-			if a.IsValid() {
-				all = append(all, a.Unmap().WithZone(""))
-			}
-		}
-	}
-	add(m.in.NodeAddresses...)
-	add(m.in.V4.Address, m.in.V6.Address)
-	for _, b := range m.blocks {
-		add(b.NodeAddresses...)
-	}
-	slices.SortFunc(all, netip.Addr.Compare)
-	return slices.Compact(all)
+	return g
 }
 
 func addressSet(name string, v4 bool, all []netip.Addr) Set {

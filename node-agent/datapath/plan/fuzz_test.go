@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/infrastructure"
 )
 
 // FuzzMake plays clusters that nobody would build, and checks what must hold in each.
@@ -64,66 +64,164 @@ func FuzzMake(f *testing.F) {
 	})
 }
 
-// FuzzIncremental changes what is learned, and compares the routes that are planned one at a time with a whole new plan.
+// FuzzIncremental changes blocks, pods, learned routes, nodes and the infrastructure one at a time, and compares what comes
+// of it with a whole new plan.
 func FuzzIncremental(f *testing.F) {
 	for seed := range uint64(300) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {
-		in := chaos(rand.New(rand.NewPCG(seed, 1)))
-		r := rand.New(rand.NewPCG(seed, 3))
-		before, after := map[netip.Prefix]LearnedRoute{}, map[netip.Prefix]LearnedRoute{}
-		add := func(dst netip.Prefix, l LearnedRoute) {
-			if !dst.IsValid() {
-				return
+		r := rand.New(rand.NewPCG(seed, 1))
+		in := unique(chaos(r))
+		other := unique(chaos(r))
+		other.Node, other.V4, other.V6, other.Fabric = in.Node, in.V4, in.V6, in.Fabric
+		planner, shown := New(in), state(New(in).Plan())
+		for range 12 {
+			fits := step(r, planner, &in, other)
+			want := Make(in)
+			if !fits { // all is planned anew, and applied as a whole
+				planner = New(in)
+				shown = state(want)
 			}
-			l.Prefix = dst.Masked()
-			if r.IntN(2) == 0 {
-				before[l.Prefix] = l
+			shown.change(planner.Flush())
+			shown.unlink(in.Endpoints)
+			if have := planner.Plan(); have.String() != want.String() {
+				t.Fatalf("one at a time:\n%s\nat once:\n%s", have, want)
 			}
-			if r.IntN(2) == 0 {
-				after[l.Prefix] = LearnedRoute{l.Prefix, in.Learned[r.IntN(len(in.Learned))].NextHops}
+			if have, want := planner.Counts(), CountRoutes(want.Routes); !slices.Equal(have, want) {
+				t.Fatalf("counted %v, there are %v", have, want)
 			}
-		}
-		for _, l := range in.Learned {
-			add(l.Prefix, l)
-			for _, b := range in.Blocks {
-				add(b.CIDR, l)
+			if want := state(want); !reflect.DeepEqual(shown, want) {
+				t.Fatalf("the changes lead to\n%v\nnot to\n%v\nof %s", shown, want, planner.Plan())
 			}
-			for _, p := range in.PeerRoutes {
-				add(netip.PrefixFrom(p.Peer, p.Peer.BitLen()), l)
-			}
-		}
-		in.Learned = slices.Collect(maps.Values(before))
-		plan, incremental := MakeIncremental(in)
-		routes := map[netip.Prefix]Route{}
-		for _, route := range plan.Routes {
-			routes[route.Dst] = route
-		}
-		for dst := range before {
-			if _, still := after[dst]; !still {
-				change(routes, incremental.Plan(LearnedRoute{Prefix: dst}))
-			}
-		}
-		for _, l := range after {
-			change(routes, incremental.Plan(l))
-		}
-		in.Learned = slices.Collect(maps.Values(after))
-		want := map[netip.Prefix]Route{}
-		for _, route := range Make(in).Routes {
-			want[route.Dst] = route
-		}
-		if !reflect.DeepEqual(routes, want) {
-			t.Fatalf("one at a time: %v\nat once: %v", routes, want)
 		}
 	})
 }
 
-func change(routes map[netip.Prefix]Route, c RouteChange) {
-	if c.Gone {
-		delete(routes, c.Dst)
-	} else {
-		routes[c.Dst] = c.Route
+// step changes one thing, in the input and by the planner's methods. It reports whether the planner can take it.
+func step(r *rand.Rand, p *Planner, in *Input, other Input) bool {
+	switch r.IntN(6) {
+	case 0:
+		if len(other.Blocks) == 0 {
+			return true
+		}
+		b := other.Blocks[r.IntN(len(other.Blocks))]
+		in.Blocks = append(slices.DeleteFunc(slices.Clone(in.Blocks), func(o Block) bool { return o.CIDR == b.CIDR }), b)
+		return p.SetBlock(b)
+	case 1:
+		if len(in.Blocks) == 0 {
+			return true
+		}
+		b := in.Blocks[r.IntN(len(in.Blocks))]
+		in.Blocks = slices.DeleteFunc(slices.Clone(in.Blocks), func(o Block) bool { return o.CIDR == b.CIDR })
+		return p.DropBlock(b.CIDR)
+	case 2:
+		in.Endpoints = slices.Concat(in.Endpoints[r.IntN(len(in.Endpoints)+1):], other.Endpoints[r.IntN(len(other.Endpoints)+1):])
+		p.SetEndpoints(in.Endpoints)
+	case 3:
+		changes := other.Learned
+		for _, b := range in.Blocks {
+			changes = append(changes, LearnedRoute{b.CIDR, []netip.Addr{netip.MustParseAddr("10.0.0.9")}})
+		}
+		if len(changes) == 0 {
+			return true
+		}
+		l := changes[r.IntN(len(changes))]
+		in.Learned = slices.DeleteFunc(slices.Clone(in.Learned), func(o LearnedRoute) bool { return o.Prefix == l.Prefix })
+		if r.IntN(3) == 0 {
+			l.NextHops = nil
+		}
+		if len(l.NextHops) > 0 {
+			in.Learned = append(in.Learned, l)
+		}
+		p.SetLearned([]LearnedRoute{l})
+	case 4:
+		in.NodeAddresses = slices.Concat(in.NodeAddresses[r.IntN(len(in.NodeAddresses)+1):], other.NodeAddresses)
+		p.SetNodeAddresses(in.NodeAddresses)
+	case 5:
+		in.Infrastructure = other.Infrastructure
+		return p.SetInfrastructure(in.Infrastructure)
+	}
+	return true
+}
+
+// unique leaves one block of each CIDR, and one learned route of each destination, as the API and the speaker do.
+func unique(in Input) Input {
+	blocks, learned := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
+	in.Blocks = slices.DeleteFunc(in.Blocks, func(b Block) bool {
+		b, ok := usable(b)
+		again := blocks[b.CIDR]
+		blocks[b.CIDR] = true
+		return again || !ok
+	})
+	for i := range in.Blocks {
+		in.Blocks[i].CIDR = in.Blocks[i].CIDR.Masked()
+	}
+	in.Learned = slices.DeleteFunc(in.Learned, func(l LearnedRoute) bool {
+		again := learned[l.Prefix.Masked()]
+		learned[l.Prefix.Masked()] = true
+		return again || !l.Prefix.IsValid() || len(l.NextHops) == 0
+	})
+	for i := range in.Learned {
+		in.Learned[i].Prefix = in.Learned[i].Prefix.Masked()
+	}
+	return in
+}
+
+// applied is what a kernel shows that gets changes only. Neighbours are known by their address, FDB entries by their MAC.
+type applied struct {
+	routes     map[netip.Prefix]Route
+	neighbours map[netip.Addr]string
+	fdb        map[string]netip.Addr
+	firewall   string
+}
+
+func state(p Plan) applied {
+	a := applied{routes: map[netip.Prefix]Route{}, neighbours: map[netip.Addr]string{}, fdb: map[string]netip.Addr{}, firewall: p.Firewall.String()}
+	for _, r := range p.Routes {
+		a.routes[r.Dst] = r
+	}
+	for _, n := range p.Neighbours {
+		a.neighbours[n.Address] = n.String()
+	}
+	for _, f := range p.FDB {
+		a.fdb[f.MAC] = f.Node
+	}
+	return a
+}
+
+// unlink takes away the routes of pods that were left as found, because they were being taken away.
+func (a *applied) unlink(endpoints []Endpoint) {
+	for dst, r := range a.routes {
+		there := slices.ContainsFunc(sortedEndpoints(endpoints), func(e Endpoint) bool { return e.Ready && e.Interface == r.NextHop.Device })
+		if r.Source == RouteSourceEndpoint && r.NextHop.Device != "lo" && !there {
+			delete(a.routes, dst)
+		}
+	}
+}
+
+func (a *applied) change(c Changes) {
+	for _, r := range c.Routes {
+		if r.Gone {
+			delete(a.routes, r.Dst)
+		} else {
+			a.routes[r.Dst] = r.Route
+		}
+	}
+	for _, n := range c.Neighbours {
+		a.neighbours[n.Address] = n.String()
+	}
+	for _, n := range c.NeighboursGone {
+		delete(a.neighbours, n.Address)
+	}
+	for _, f := range c.FDB {
+		a.fdb[f.MAC] = f.Node
+	}
+	for _, f := range c.FDBGone {
+		delete(a.fdb, f.MAC)
+	}
+	if c.Firewall != nil {
+		a.firewall = c.Firewall.String()
 	}
 }
 
@@ -172,13 +270,21 @@ func chaos(r *rand.Rand) Input {
 	}
 	in := Input{
 		Node: "a", V4: place(), V6: place(), RPFilterAll: r.IntN(3), AcceptDefault: r.IntN(2) == 0, NoWayToGateway: r.IntN(4) == 0,
-		Capabilities: Capabilities{r.IntN(3) > 0, r.IntN(3) > 0, r.IntN(3) > 0}, NodeAddresses: addresses(),
+		Capabilities: Capabilities{map[LinkKind]bool{KindIPIP: r.IntN(3) > 0, KindVXLAN: r.IntN(3) > 0}, r.IntN(3) > 0}, NodeAddresses: addresses(),
+	}
+	if r.IntN(2) == 0 {
+		var networks []infrastructure.Network
+		for range r.IntN(4) {
+			networks = append(networks, infrastructure.Network{Prefix: prefix(), What: name()})
+		}
+		of := infrastructure.Of(networks...)
+		in.Infrastructure = &of
 	}
 	if r.IntN(2) == 0 {
 		in.Tunnels = []string{"tunl0", "vxlan.cw"}
 	}
 	for i := range r.IntN(4) {
-		in.Pools = append(in.Pools, Pool{Name: names[i], CIDR: prefix(), Encapsulation: modes[r.IntN(len(modes))], Sending: modes[r.IntN(len(modes))], Settled: r.IntN(2) == 0, NATOutgoing: r.IntN(2) == 0})
+		in.Pools = append(in.Pools, Pool{Name: names[i], CIDR: prefix(), Encapsulation: modes[r.IntN(len(modes))], Sending: modes[r.IntN(len(modes))], Settled: r.IntN(2) == 0, Doubtful: r.IntN(3) == 0, NATOutgoing: r.IntN(2) == 0})
 	}
 	for range r.IntN(8) {
 		in.Blocks = append(in.Blocks, Block{CIDR: prefix(), Pool: name(), Node: name(), NodeAddresses: addresses(), Created: time.Unix(int64(r.IntN(3)), 0)})

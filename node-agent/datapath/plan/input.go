@@ -1,13 +1,18 @@
 // Package plan decides what a node's kernel should look like for its own pods and for all others' blocks: links,
 // addresses, routes, neighbours, FDB entries, sysctls, nftables. Values come in, one comparable and printable Plan goes
-// out; it does no I/O and looks at no clock.
+// out, or what a change of one block changes of it; it does no I/O and looks at no clock.
+//
+// reach.go decides how each block is reached: direct, by a tunnel, by a learned route, or not at all. Each tunnel then has a
+// file that says all about it.
 package plan
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/infrastructure"
 )
 
 // Input is all that a plan is made from. The order of its lists does not matter.
@@ -21,7 +26,11 @@ type Input struct {
 	// NoWayToGateway says that no route of somebody else, such as a default route, leads to the pods' IPv4 gateway.
 	NoWayToGateway bool
 	// RPFilterAll is net.ipv4.conf.all.rp_filter as found.
-	RPFilterAll  int
+	RPFilterAll int
+	// RPFilter is net.ipv4.conf.*.rp_filter of others' links and of new ones ("default"), where RPFilterAll is 2.
+	RPFilter map[string]int
+	// LikePods are the names of others' links that begin like those of pods' links.
+	LikePods     []string
 	Capabilities Capabilities
 	VXLAN        VXLAN
 
@@ -30,6 +39,8 @@ type Input struct {
 	Endpoints []Endpoint
 	// NodeAddresses are addresses of the cluster's nodes besides those in Blocks.
 	NodeAddresses []netip.Addr
+	// Infrastructure are the networks that no route, blackhole or address of ours may touch; nil for none.
+	Infrastructure *infrastructure.Networks
 	// Tunnels are the names of the tunnel links of ours that exist.
 	Tunnels []string
 
@@ -62,7 +73,14 @@ type FabricRoute struct {
 
 // Capabilities are what the kernel can do.
 type Capabilities struct {
-	IPIP, VXLAN, NFTables bool
+	// Links says which kinds of tunnel links the kernel can make.
+	Links    map[LinkKind]bool
+	NFTables bool
+}
+
+// Equal compares capabilities.
+func (c Capabilities) Equal(o Capabilities) bool {
+	return c.NFTables == o.NFTables && maps.Equal(c.Links, o.Links)
 }
 
 // VXLAN are the parameters that all nodes share. Zeros mean the defaults.

@@ -3,66 +3,34 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
-	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
-// learned sorts out what BGP learned. What stays has its next hops resolved to what is on a link.
-func (m *maker) learned() {
-	for _, b := range m.blocks {
-		if b.Node != m.in.Node {
-			m.exact[b.CIDR] = true
+// learn turns what was learned for a destination into a route, or notes why it is refused.
+func (p *Planner) learn(dst netip.Prefix, v *verdict) (Route, bool) {
+	hops, ok := p.learned[dst]
+	if !ok {
+		return Route{}, false
+	}
+	why := p.refuses(dst)
+	if why == "" {
+		var r Route
+		if r, why = p.resolve(dst, hops); why == "" {
+			return r, true
 		}
 	}
-	m.tunnelled = m.tunnelledPools()
-	for _, l := range m.in.Learned {
-		if !l.Prefix.IsValid() {
-			continue
-		}
-		dst := l.Prefix.Masked()
-		if _, twice := m.bgp[dst]; twice {
-			continue
-		}
-		if r, why := m.learn(dst, l.NextHops); why == "" {
-			m.bgp[dst] = r
-		} else {
-			m.refuse(dst, why)
-		}
-	}
-}
-
-// learn turns what was learned into a route, or says why it is refused.
-func (m *maker) learn(dst netip.Prefix, nextHops []netip.Addr) (Route, string) {
-	if why := m.refuses(dst); why != "" {
-		return Route{}, why
-	}
-	return m.resolve(dst, nextHops)
-}
-
-func (m *maker) refuse(dst netip.Prefix, why string) {
-	m.refused[dst] = fmt.Sprintf("The learned route %s is not used: %s.", dst, why)
-}
-
-func (m *maker) tunnelledPools() []Pool {
-	var pools []Pool
-	for _, p := range m.pools {
-		if p.Sending != v1alpha1.EncapsulationNone {
-			pools = append(pools, p)
-		}
-	}
-	slices.SortFunc(pools, func(a, b Pool) int { return cmp.Or(ComparePrefixes(a.CIDR, b.CIDR), cmp.Compare(a.Name, b.Name)) })
-	return pools
+	v.refused = fmt.Sprintf("The learned route %s is not used: %s.", dst, why)
+	return Route{}, false
 }
 
 // refuses says why a learned destination must not get into the kernel, or nothing.
-func (m *maker) refuses(dst netip.Prefix) string {
+func (p *Planner) refuses(dst netip.Prefix) string {
 	a := dst.Addr()
 	if dst.Bits() == 0 {
-		if !m.in.AcceptDefault {
+		if !p.in.AcceptDefault {
 			return "default routes are not accepted from BGP"
 		}
 		return ""
@@ -70,38 +38,43 @@ func (m *maker) refuses(dst netip.Prefix) string {
 	if a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.Is4In6() || (a.IsUnspecified() && dst.IsSingleIP()) {
 		return "its addresses are not global unicast"
 	}
-	if why := m.collides(dst); why != "" {
-		return "it lies in " + why
+	for _, own := range p.own {
+		if inside(dst, own.CIDR) {
+			return fmt.Sprintf("it lies in this node's block %s", own.CIDR)
+		}
 	}
-	if r, ok := m.routes[dst]; ok {
-		return fmt.Sprintf("it is the address of this node's pod behind %s", r.NextHop.Device)
+	if subnet := p.underlay(a).Subnet; inside(dst, subnet) {
+		return fmt.Sprintf("it lies in the underlay's network %s", subnet)
 	}
-	if m.exact[dst] {
+	if pod, ok := p.pods[dst]; ok {
+		return fmt.Sprintf("it is the address of this node's pod behind %s", pod)
+	}
+	if _, block := p.blocks[dst]; block {
 		return ""
 	}
-	for _, p := range m.tunnelled {
-		if inside(dst, p.CIDR) && dst != p.CIDR {
-			return fmt.Sprintf("it lies in pool %s, whose blocks are reached by %s", p.Name, p.Sending)
+	for _, pool := range p.tunnelled {
+		if inside(dst, pool.CIDR) && dst != pool.CIDR {
+			return fmt.Sprintf("it lies in pool %s, whose blocks are reached by %s", pool.Name, pool.Sending)
 		}
 	}
 	return ""
 }
 
-func (m *maker) resolve(dst netip.Prefix, nextHops []netip.Addr) (Route, string) {
+func (p *Planner) resolve(dst netip.Prefix, nextHops []netip.Addr) (Route, string) {
 	r := Route{Dst: dst, Source: RouteSourceBGP, Protocol: names.BGPRouteProtocol}
-	var hops []NextHop
+	hops := make([]NextHop, 0, 1)
 	why := "it has no next hop"
 	for _, via := range nextHops {
 		via = via.Unmap()
-		hop, known := m.resolved[via]
+		hop, known := p.resolved[via]
 		if !known {
-			hop = m.onLink(via)
-			m.resolved[via] = hop
+			hop = p.onLink(via)
+			p.resolved[via] = hop
 		}
 		switch {
 		case !via.IsValid() || via.Is4() != dst.Addr().Is4():
 			why = fmt.Sprintf("its next hop %s is not of its family", via)
-		case m.isOwn(via):
+		case p.isOwn(via):
 			why = fmt.Sprintf("its next hop %s is this node", via)
 		case hop.Device == "":
 			why = fmt.Sprintf("no route leads to its next hop %s", via)
@@ -113,10 +86,7 @@ func (m *maker) resolve(dst netip.Prefix, nextHops []netip.Addr) (Route, string)
 		return r, why
 	}
 	slices.SortFunc(hops, func(a, b NextHop) int {
-		if c := a.Via.Compare(b.Via); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.Device, b.Device)
+		return cmp.Or(a.Via.Compare(b.Via), cmp.Compare(a.Device, b.Device))
 	})
 	hops = slices.Compact(hops)
 	r.NextHop = hops[0]
@@ -126,18 +96,18 @@ func (m *maker) resolve(dst netip.Prefix, nextHops []netip.Addr) (Route, string)
 	return r, ""
 }
 
-func (m *maker) isOwn(a netip.Addr) bool { return a == m.in.V4.Address || a == m.in.V6.Address }
+func (p *Planner) isOwn(a netip.Addr) bool { return a == p.in.V4.Address || a == p.in.V6.Address }
 
 // onLink resolves a next hop by the longest match among the node's networks and the fabric's routes.
-func (m *maker) onLink(via netip.Addr) NextHop {
+func (p *Planner) onLink(via netip.Addr) NextHop {
 	if via.Zone() != "" {
 		return NextHop{Via: via.WithZone(""), Device: via.Zone()}
 	}
 	best, bits := NextHop{}, -1
-	if u := m.underlay(via); u.Interface != "" && u.Subnet.IsValid() && u.Subnet.Contains(via) {
+	if u := p.underlay(via); u.Interface != "" && u.Subnet.IsValid() && u.Subnet.Contains(via) {
 		best, bits = NextHop{Via: via, Device: u.Interface}, u.Subnet.Bits()
 	}
-	for _, f := range m.in.Fabric {
+	for _, f := range p.in.Fabric {
 		if f.Via.IsValid() && f.Via.Is4() != via.Is4() {
 			continue // RFC 8950: nothing we could write as a gateway
 		}
@@ -152,23 +122,29 @@ func (m *maker) onLink(via netip.Addr) NextHop {
 	return best
 }
 
-// peerRoutes plans the ways to BGP peers that are not on the link. They come last: a pod's or a block's route wins.
-func (m *maker) peerRoutes() {
-	peers := map[netip.Prefix]Route{}
-	for _, p := range m.in.PeerRoutes {
-		peer, via := p.Peer.Unmap().WithZone(""), p.Via.Unmap()
-		if !peer.IsValid() || !via.IsValid() || peer.Is4() != via.Is4() {
+// peer is the way to a BGP peer that is not on the link. A pod's or a block's route goes before it.
+type peer struct {
+	hop    NextHop
+	via    netip.Addr
+	usable bool
+}
+
+func (p *Planner) makePeers() {
+	for _, r := range p.in.PeerRoutes {
+		to, via := r.Peer.Unmap().WithZone(""), r.Via.Unmap()
+		if !to.IsValid() || !via.IsValid() || to.Is4() != via.Is4() {
 			continue
 		}
-		dst := netip.PrefixFrom(peer, peer.BitLen())
-		hop := m.onLink(via)
-		own := slices.ContainsFunc(m.hidden, func(b netip.Prefix) bool { return inside(dst, b) })
-		if _, taken := m.fixed[dst]; own || hop.Device == "" || taken || m.exact[dst] || m.isOwn(peer) {
-			m.refuse(dst, fmt.Sprintf("the peer can't be reached by %s", via))
-			continue
-		}
-		peers[dst] = Route{Dst: dst, Source: RouteSourceBGP, Protocol: names.BGPRouteProtocol, NextHop: hop}
+		dst, hop := netip.PrefixFrom(to, to.BitLen()), p.onLink(via)
+		own := slices.ContainsFunc(p.own, func(b Block) bool { return inside(dst, b.CIDR) })
+		p.peers[dst] = peer{hop: hop, via: via, usable: !own && hop.Device != "" && !p.isOwn(to)}
 	}
-	maps.Copy(m.routes, peers)
-	maps.Copy(m.fixed, peers)
+}
+
+func (r peer) route(dst netip.Prefix) Route {
+	return Route{Dst: dst, Source: RouteSourceBGP, Protocol: names.BGPRouteProtocol, NextHop: r.hop}
+}
+
+func (r peer) refused(dst netip.Prefix) string {
+	return fmt.Sprintf("The learned route %s is not used: the peer can't be reached by %s.", dst, r.via)
 }

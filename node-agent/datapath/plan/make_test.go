@@ -38,7 +38,7 @@ func cluster(e4, e6 v1alpha1.Encapsulation) Input {
 	in := Input{
 		Node:         "a",
 		V4:           Underlay{Address: addr("192.168.0.1"), Subnet: pfx("192.168.0.0/24"), Interface: "eth0", MTU: 1500},
-		Capabilities: Capabilities{IPIP: true, VXLAN: true, NFTables: true},
+		Capabilities: Everything(),
 		Pools:        []Pool{{Name: "four", CIDR: pfx("10.0.0.0/16"), Encapsulation: e4, Settled: true}},
 		Blocks: []Block{
 			block("10.0.0.0/26", "four", "a", 1, "192.168.0.1", "fd01::1"),
@@ -113,10 +113,10 @@ func TestModes(t *testing.T) {
 		}, want: []string{"10.0.0.1 dev cw1 proto 202 scope link", "10.0.1.1 via 192.168.0.2 dev eth0 proto 202"}},
 		{name: "a pod that is being wired", e4: none, in: func(in *Input) { in.Endpoints[0].Ready = false; in.Blocks = nil },
 			want: []string{"# routes of cw1 are left as they are"}},
-		{name: "no module vxlan", e4: vxlanCross, in: func(in *Input) { in.Capabilities.VXLAN = false }, want: append(own,
+		{name: "no module vxlan", e4: vxlanCross, in: func(in *Input) { delete(in.Capabilities.Links, KindVXLAN) }, want: append(own,
 			"10.0.1.0/26 via 192.168.0.2 dev eth0 proto 202",
 			"# problem: Pool four needs VXLANCrossSubnet, but the kernel of node a has no module vxlan: load or install it.")},
-		{name: "no module ipip", e4: ipip, in: func(in *Input) { in.Capabilities.IPIP = false }, want: append(own,
+		{name: "no module ipip", e4: ipip, in: func(in *Input) { delete(in.Capabilities.Links, KindIPIP) }, want: append(own,
 			"# problem: Pool four needs IPIP, but the kernel of node a has no module ipip: load or install it.")},
 		{name: "change from VXLAN to IPIP, still sending VXLAN", e4: ipip, in: func(in *Input) {
 			in.Pools[0].Sending, in.Pools[0].Settled = vxlan, false
@@ -262,11 +262,15 @@ func TestSettings(t *testing.T) {
 	}{
 		{0, 0, []string{"net.ipv4.conf.vxlan.cw.rp_filter = 2", "net.ipv4.conf.cw1.rp_filter = 1"}, []string{"eth0.rp_filter", "all.rp_filter"}},
 		{1, 0, []string{"net.ipv4.conf.eth0.rp_filter = 2"}, []string{"all.rp_filter"}},
-		{2, 1, []string{"net.ipv4.conf.eth0.rp_filter = 2", "net.ipv4.conf.all.rp_filter = 0"}, nil},
+		// What others' links have by conf/all they keep.
+		{2, 1, []string{"net.ipv4.conf.eth0.rp_filter = 2", "net.ipv4.conf.default.rp_filter = 2\nnet.ipv4.conf.eth1.rp_filter = 2\nnet.ipv4.conf.all.rp_filter = 0"}, []string{"eth2"}},
 		{2, 2, []string{"net.ipv4.conf.all.rp_filter = 0"}, []string{"eth0.rp_filter"}},
 	} {
 		in := cluster(vxlanCross, none)
 		in.RPFilterAll, in.V4.RPFilter, in.V6.AcceptRA = c.all, c.nic, 1
+		if c.all == 2 {
+			in.RPFilter = map[string]int{"default": 0, "eth0": c.nic, "eth1": 1, "eth2": 2}
+		}
 		have := Make(in).String()
 		for _, w := range append(c.want, "net.ipv6.conf.eth0.accept_ra = 2\nnet.ipv6.conf.all.forwarding = 1", "net.ipv4.ip_forward = 1") {
 			if !strings.Contains(have, w) {
@@ -304,6 +308,17 @@ func TestFirewall(t *testing.T) {
 		"meta l4proto 4 ip saddr != @nodes4 drop",
 		"ip saddr != @nodes4 udp dport 4789 @th,96,24 0x1000 drop",
 		`iifname "cw*" fib saddr . iif oif missing drop`,
+	} {
+		if !strings.Contains(have, want) {
+			t.Errorf("no %s in\n%s", want, have)
+		}
+	}
+	in = cluster(ipip, "")
+	in.LikePods = []string{"cwan0"}
+	have = Make(in).Firewall.String()
+	for _, want := range []string{
+		"\t\tiifname \"cwan0\" return\n\t\tiifname \"cw*\" ip6 saddr ::/128 return",
+		"hook output priority raw; policy accept;\n\t\tmeta l4proto 4 ip daddr @nodes4 ip saddr != 192.168.0.1 ip saddr set 192.168.0.1\n",
 	} {
 		if !strings.Contains(have, want) {
 			t.Errorf("no %s in\n%s", want, have)

@@ -1,10 +1,9 @@
 package plan
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
-
-	"github.com/causeway-net/causeway/api/v1alpha1"
 )
 
 // Plan is what the kernel should show. Equal inputs give equal plans: every list is sorted, but for Sysctls, which are
@@ -34,22 +33,13 @@ type Plan struct {
 // LinkKind is the kernel's name of a kind of link.
 type LinkKind string
 
-// The kinds of our tunnel links.
-const (
-	KindVXLAN LinkKind = "vxlan"
-	KindIPIP  LinkKind = "ipip"
-)
-
-// Link is a tunnel link, which is up. Only a VXLAN link has VNI, Port, Local, Parent and MAC.
+// Link is a tunnel link, which is up.
 type Link struct {
-	Name   string
-	Kind   LinkKind
-	MTU    int
-	VNI    uint32
-	Port   uint16
-	Local  netip.Addr
-	Parent string
-	MAC    string
+	Name string
+	Kind LinkKind
+	MTU  int
+	// Settings are what only this kind of link has, or nil.
+	Settings fmt.Stringer
 }
 
 // Address is an address of a tunnel link.
@@ -139,16 +129,6 @@ type InterfaceMTU struct {
 	MTU       int
 }
 
-// Problem is something that a pool, or the node, needs and does not have.
-type Problem struct {
-	// Pool is empty where the node as a whole is meant.
-	Pool          string
-	Encapsulation v1alpha1.Encapsulation
-	// Module is the kernel module that is missing, if that is the problem.
-	Module  string
-	Message string
-}
-
 // Refused is a learned route that must not get into the kernel.
 type Refused struct {
 	Prefix  netip.Prefix
@@ -164,30 +144,4 @@ func (p Plan) PodMTUOf(pools ...string) int {
 		}
 	}
 	return mtu
-}
-
-// Counts returns how many routes there are of each source, sorted.
-func (p Plan) Counts() []RouteCount {
-	type key struct {
-		source   RouteSource
-		protocol int
-	}
-	n := map[key]int32{}
-	for _, r := range p.Routes {
-		n[key{r.Source, r.Protocol}]++
-	}
-	var counts []RouteCount
-	for k, c := range n {
-		counts = append(counts, RouteCount{Source: k.source, Protocol: int32(k.protocol), Count: c})
-	}
-	slices.SortFunc(counts, func(a, b RouteCount) int {
-		if a.Protocol != b.Protocol {
-			return int(a.Protocol - b.Protocol)
-		}
-		if a.Source < b.Source {
-			return -1
-		}
-		return 1
-	})
-	return counts
 }

@@ -3,6 +3,7 @@ package plan
 // RouteSource says where the kernel routes of a node come from.
 type RouteSource string
 
+// The sources besides tunnels.
 const (
 	// RouteSourceEndpoint marks the routes to the node's own pods.
 	RouteSourceEndpoint RouteSource = "Endpoint"
@@ -10,10 +11,6 @@ const (
 	RouteSourceBlock RouteSource = "Block"
 	// RouteSourceDirect marks routes to nodes of the same subnet.
 	RouteSourceDirect RouteSource = "Direct"
-	// RouteSourceIPIP marks routes through tunl0.
-	RouteSourceIPIP RouteSource = "IPIP"
-	// RouteSourceVXLAN marks routes through vxlan.cw.
-	RouteSourceVXLAN RouteSource = "VXLAN"
 	// RouteSourceBGP marks routes learned by BGP.
 	RouteSourceBGP RouteSource = "BGP"
 )

@@ -43,8 +43,8 @@ func lines[T fmt.Stringer](b *strings.Builder, list []T) {
 // String shows the link as `ip -d link` does.
 func (l Link) String() string {
 	s := fmt.Sprintf("link %s mtu %d up %s", l.Name, l.MTU, l.Kind)
-	if l.Kind == KindVXLAN {
-		s += fmt.Sprintf(" id %d local %s dev %s dstport %d nolearning address %s", l.VNI, l.Local, l.Parent, l.Port, l.MAC)
+	if l.Settings != nil {
+		s += " " + l.Settings.String()
 	}
 	return s
 }

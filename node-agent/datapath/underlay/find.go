@@ -3,17 +3,20 @@
 package underlay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/causeway-net/causeway/internal/infrastructure"
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
@@ -36,12 +39,18 @@ func Find(links []netlink.Link, nodeAddresses []netip.Addr, choice Choice) (kern
 		}
 	}
 	var p kernel.Observed
-	var err error
-	if p.V4, err = find(netlink.FAMILY_V4, nodeAddresses, byIndex, choice); err != nil {
-		return kernel.Observed{}, err
-	}
-	if p.V6, err = find(netlink.FAMILY_V6, nodeAddresses, byIndex, choice); err != nil {
-		return kernel.Observed{}, err
+	for _, of := range []struct {
+		family int
+		at     *plan.Underlay
+	}{{netlink.FAMILY_V4, &p.V4}, {netlink.FAMILY_V6, &p.V6}} {
+		addresses, err := rtnl.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, of.family) })
+		if err != nil {
+			return kernel.Observed{}, fmt.Errorf("list addresses: %w", err)
+		}
+		if *of.at, err = find(of.family, addresses, nodeAddresses, byIndex, choice); err != nil {
+			return kernel.Observed{}, err
+		}
+		p.Foreign = append(p.Foreign, networks(addresses, byIndex)...)
 	}
 	if !p.V4.Address.IsValid() && !p.V6.Address.IsValid() {
 		if choice.made() {
@@ -49,7 +58,10 @@ func Find(links []netlink.Link, nodeAddresses []netip.Addr, choice Choice) (kern
 		}
 		return kernel.Observed{}, ErrNoAddress
 	}
-	p.RPFilterAll = setting("ipv4/conf/all/rp_filter")
+	p.LikePods = likePods(links)
+	if p.RPFilterAll = setting("ipv4/conf/all/rp_filter"); p.RPFilterAll == 2 {
+		p.RPFilter = rpFilters(byIndex)
+	}
 	p.NoWayToGateway = noWayTo(names.GatewayV4)
 	if p.V4.Interface != "" {
 		p.V4.RPFilter = setting("ipv4/conf/" + p.V4.Interface + "/rp_filter")
@@ -69,11 +81,43 @@ func noWayTo(a netip.Addr) bool {
 	return len(routes) > 0 && routes[0].Protocol == names.RouteProtocol
 }
 
-func find(family int, nodeAddresses []netip.Addr, links map[int]netlink.Link, choice Choice) (plan.Underlay, error) {
-	addresses, err := rtnl.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, family) })
-	if err != nil {
-		return plan.Underlay{}, fmt.Errorf("list addresses: %w", err)
+// networks are the networks that links of others are connected to, sorted.
+func networks(addresses []netlink.Addr, links map[int]netlink.Link) []infrastructure.Network {
+	var out []infrastructure.Network
+	for _, a := range addresses {
+		if u, ok := place(a, links); ok {
+			out = append(out, infrastructure.LinkNetwork(u.Interface, u.Subnet))
+		}
 	}
+	slices.SortFunc(out, func(a, b infrastructure.Network) int {
+		return cmp.Or(a.Prefix.Compare(b.Prefix), cmp.Compare(a.What, b.What))
+	})
+	return slices.Compact(out)
+}
+
+// likePods are the links of others whose names begin like those of pods' links.
+func likePods(links []netlink.Link) []string {
+	var out []string
+	for _, l := range links {
+		name := l.Attrs().Name
+		if strings.HasPrefix(name, names.HostInterfacePrefix) && !names.IsHostInterface(name) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// rpFilters reads the reverse path filters of others' links, and what new links get.
+func rpFilters(links map[int]netlink.Link) map[string]int {
+	out := map[string]int{"default": setting("ipv4/conf/default/rp_filter")}
+	for _, l := range links {
+		out[l.Attrs().Name] = setting("ipv4/conf/" + l.Attrs().Name + "/rp_filter")
+	}
+	return out
+}
+
+func find(family int, addresses []netlink.Addr, nodeAddresses []netip.Addr, links map[int]netlink.Link, choice Choice) (plan.Underlay, error) {
 	if choice.made() {
 		return choice.of(addresses, links), nil
 	}
@@ -201,7 +245,7 @@ func firstHop(r netlink.Route) (netlink.NexthopInfo, bool) {
 }
 
 func isOwnDevice(name string) bool {
-	return name == names.VXLANDevice || name == names.IPIPDevice || name == "lo" || names.IsHostInterface(name)
+	return slices.Contains(plan.TunnelDevices(), name) || name == "lo" || names.IsHostInterface(name)
 }
 
 func setting(key string) int {

@@ -1,7 +1,6 @@
 package underlay
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -199,24 +198,28 @@ func TestFabric(t *testing.T) {
 	}
 }
 
-func TestProbeLeavesNothing(t *testing.T) {
-	enter(t)
-	before := run(t, "ip -br link") + run(t, "nft list ruleset")
-	have := Probe(context.Background())
-	// What the kernel can do is asked in another way: by doing it.
-	try := func(command string) bool {
-		f := strings.Fields(command)
-		return exec.Command(f[0], f[1:]...).Run() == nil
+func TestFindTellsOfOthersNetworksAndLinks(t *testing.T) {
+	enter(t, append(nic,
+		"ip link add cwan0 type veth peer name f2", "ip link add cw0123456789a type veth peer name f3",
+		"ip address add 172.17.0.1/16 dev cwan0", "ip address add 10.0.0.1/32 dev cw0123456789a",
+		"sysctl -qw net.ipv4.conf.all.rp_filter=2", "sysctl -qw net.ipv4.conf.eth1.rp_filter=1")...)
+	o, err := Find(links(t), []netip.Addr{netip.MustParseAddr("172.16.0.1")}, Choice{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if after := run(t, "ip -br link") + run(t, "nft list ruleset"); after != before && !have.IPIP {
-		t.Errorf("the probe left %s, before %s", after, before)
+	var foreign []string
+	for _, n := range o.Foreign {
+		foreign = append(foreign, n.What)
 	}
-	want := plan.Capabilities{
-		VXLAN:    try("ip link add v0 type vxlan id 5 dstport 4789"),
-		IPIP:     try("ip link add i0 type ipip local 192.0.2.1 remote 192.0.2.2"),
-		NFTables: try("nft add table inet x"),
+	if want := []string{
+		"the network 172.16.0.0/16 of the link eth1", "the network 172.17.0.0/16 of the link cwan0", "the network 192.168.0.0/24 of the link eth0",
+	}; !slices.Equal(foreign[:min(len(foreign), 3)], want) {
+		t.Errorf("networks: %q", foreign)
 	}
-	if have != want {
-		t.Errorf("probed %+v, the kernel can do %+v", have, want)
+	if !slices.Equal(o.LikePods, []string{"cwan0"}) {
+		t.Errorf("links like pods': %q", o.LikePods)
+	}
+	if _, ofPod := o.RPFilter["cw0123456789a"]; o.RPFilterAll != 2 || o.RPFilter["eth1"] != 1 || ofPod {
+		t.Errorf("rp_filter %d, %v", o.RPFilterAll, o.RPFilter)
 	}
 }

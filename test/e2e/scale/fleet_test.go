@@ -194,7 +194,7 @@ func (m *member) open(t *testing.T) *linux.Applier {
 // keepKernel does what the agent does with learned routes.
 func (m *member) keepKernel(ctx context.Context, t *testing.T, applier *linux.Applier) {
 	defer applier.Close() //nolint:errcheck // the namespace goes
-	_, single := plan.MakeIncremental(plan.Input{
+	planner := plan.New(plan.Input{
 		Node: m.address.String(), V4: plan.Underlay{Address: m.address, Subnet: netip.PrefixFrom(m.address, 32), Interface: link, MTU: 1500},
 		Fabric: []plan.FabricRoute{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Via: gateway, Device: link}},
 	})
@@ -204,11 +204,8 @@ func (m *member) keepKernel(ctx context.Context, t *testing.T, applier *linux.Ap
 			return
 		case <-m.Changed():
 		}
-		var changes []plan.RouteChange
-		for _, c := range m.Changes() {
-			changes = append(changes, single.Plan(c))
-		}
-		if report, ok := applier.ApplyRoutes(changes); !ok || len(report.Failures) > 0 {
+		planner.SetLearned(m.Changes())
+		if report, ok := applier.ApplyChanges(ctx, planner.Flush()); !ok || len(report.Failures) > 0 {
 			t.Errorf("%s: the kernel refuses routes: %v", m.address, report.Failures)
 		}
 	}

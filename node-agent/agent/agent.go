@@ -62,30 +62,31 @@ type Options struct {
 
 // Agent is one node's daemon.
 type Agent struct {
-	options  Options
-	log      logr.Logger
-	api      *cluster.Connection
-	view     *cluster.View
-	book     *addressbook.Book
-	pools    *addresses.Pools
-	ledger   *addresses.Ledger
-	wirer    *veth.Wirer
-	server   *cniserver.Server
-	queue    *records.Queue
-	records  *records.Keeper
-	network  *report.Network
-	claim    *report.Claim
-	bgpState *report.BGPState
-	events   *report.Events
-	lease    *report.Lease
-	metrics  *metrics
-	health   *health.Checks
-	datapath *datapath.Loop
-	bgp      *bgp.Loop
-	bgpReads *bgp.CachedObjects
-	saver    *cluster.Keeper
-	saved    *checkpoint // of an earlier run; nil where there is none
-	workers  sync.WaitGroup
+	options    Options
+	log        logr.Logger
+	api        *cluster.Connection
+	view       *cluster.View
+	book       *addressbook.Book
+	pools      *addresses.Pools
+	ledger     *addresses.Ledger
+	wirer      *veth.Wirer
+	server     *cniserver.Server
+	queue      *records.Queue
+	records    *records.Keeper
+	network    *report.Network
+	claim      *report.Claim
+	bgpState   *report.BGPState
+	events     *report.Events
+	lease      *report.Lease
+	metrics    *metrics
+	health     *health.Checks
+	datapath   *datapath.Loop
+	foundation *cluster.Foundation
+	bgp        *bgp.Loop
+	bgpReads   *bgp.CachedObjects
+	saver      *cluster.Keeper
+	saved      *checkpoint // of an earlier run; nil where there is none
+	workers    sync.WaitGroup
 
 	live     chan struct{} // closed when the API server has told all there is, and the book knows it
 	synced   atomic.Bool   // the book holds what the node's links tell, at least

@@ -21,11 +21,13 @@ func (a *Agent) newDatapath() (*datapath.Loop, error) {
 		return nil, err
 	}
 	linuxKernel.Choose(a.options.Choice, a.options.MTU)
+	a.foundation = cluster.NewFoundation(a.api, func() { a.datapath.Wake() })
 	turns := a.health.Loop("keep the kernel", 3*a.options.Resync+time.Minute)
 	return datapath.New(datapath.Options{
 		Node: a.options.Node, Kernel: linuxKernel, View: a.view, Book: a.book, BGP: a.bgp, Pods: a.wirer, Reporter: datapathReporter{a},
-		VXLAN:  plan.VXLAN{VNI: uint32(a.options.VXLANVNI), Port: uint16(a.options.VXLANPort)},
-		Resync: a.options.Resync, Turned: turns.Turned, Log: a.log,
+		Infrastructure: a.foundation.Networks,
+		VXLAN:          plan.VXLAN{VNI: uint32(a.options.VXLANVNI), Port: uint16(a.options.VXLANPort)},
+		Resync:         a.options.Resync, Turned: turns.Turned, Log: a.log,
 	}), nil
 }
 

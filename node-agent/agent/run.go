@@ -85,6 +85,7 @@ func (a *Agent) serve(ctx context.Context, work starter) error {
 		return err
 	}
 	work("watch the API", a.api.Cache.Start)
+	work("follow the API server's addresses and the Service ranges", endless(a.foundation.Run))
 	work("keep the lease", endless(a.lease.Run))
 	work("write the records", endless(a.queue.Run))
 	return nil

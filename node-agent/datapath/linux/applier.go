@@ -21,8 +21,10 @@ type Applier struct {
 	watch *watcher
 	table table
 	last  *actual
-	lost  []event // removed routes of pods, since the last look
-	nft   firewall
+	// lost are removed routes of pods, down are links that went down, since the look before.
+	lost []event
+	down []int32
+	nft  firewall
 	// settings are the sysctls that were looked at since the last look at everything.
 	settings map[string]string
 	choice   underlay.Choice

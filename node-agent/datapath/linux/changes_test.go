@@ -90,11 +90,13 @@ func TestWhoDisturbs(t *testing.T) {
 	}{
 		{"ip link del cw0aaaaaaaaa1", false},
 		{"ip -6 route del fd00::1", true},
+		{"ip link set cw00000000001 down", true},
 		{"ip route del 10.0.0.1", true},
 		{"ip route add 203.0.113.0/24 via 192.168.0.9", false},
 		{"ip neigh del 10.0.2.0 dev vxlan.cw", true},
 		{"ip link add cwan0 type veth peer name cwan1", true},
 	} {
+		run(t, "ip link set cw00000000001 up")
 		plannedNode(t, a, in)
 		for quiet := false; !quiet; { // our own changes of links and of the filter come to rest
 			select {

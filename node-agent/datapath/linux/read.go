@@ -81,7 +81,7 @@ func (a *Applier) observe(ctx context.Context, q kernel.Query) (kernel.Observed,
 		return o, err
 	}
 	underlay.SetMTU(&o, a.mtu)
-	o.Tunnels, o.Links, o.Disturbed = actual.tunnels(), actual.names(), disturbed || a.podRouteLost(actual)
+	o.Tunnels, o.Links, o.Disturbed = actual.tunnels(), actual.names(), disturbed || a.podLostRoutes(actual)
 	if q.Fabric {
 		if o.Fabric, err = underlay.Fabric(links); err != nil {
 			return o, err
@@ -132,6 +132,7 @@ func (a *Applier) readRoutes(everything bool) (bool, error) {
 		}
 	}
 	a.table.forget(heard.down)
+	a.down = heard.down
 	everything = everything || !a.watch.running.Load()
 	if everything {
 		clear(a.settings)
@@ -144,13 +145,14 @@ func (a *Applier) readRoutes(everything bool) (bool, error) {
 	return disturbed, nil
 }
 
-// podRouteLost says whether a pod's route was removed though its link is still there.
-func (a *Applier) podRouteLost(actual *actual) bool {
+// podLostRoutes says whether routes of a pod were removed, or its link was down, though the link is still there.
+func (a *Applier) podLostRoutes(actual *actual) bool {
 	there := make(map[int32]bool, len(actual.links))
 	for _, l := range actual.links {
 		there[int32(l.Attrs().Index)] = true
 	}
-	return slices.ContainsFunc(a.lost, func(e event) bool { return there[e.route.hop.link] })
+	return slices.ContainsFunc(a.down, func(index int32) bool { return there[index] }) ||
+		slices.ContainsFunc(a.lost, func(e event) bool { return there[e.route.hop.link] })
 }
 
 func (a *Applier) readAddresses(actual *actual, l netlink.Link, k kind) error {

@@ -285,8 +285,10 @@ func (w *watcher) linkEvent(h header, body []byte) {
 		w.signalPods()
 		return
 	}
-	if h.kind == unix.RTM_DELLINK && w.hostEnds[index] {
-		delete(w.hostEnds, index)
+	if w.hostEnds[index] { // it goes; if it only went down, the next look sees that
+		if h.kind == unix.RTM_DELLINK {
+			delete(w.hostEnds, index)
+		}
 		w.signal()
 		return
 	}

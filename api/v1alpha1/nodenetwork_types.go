@@ -52,7 +52,8 @@ type NodeNetworkStatus struct {
 	// +optional
 	Encapsulations []Encapsulation `json:"encapsulations,omitempty"`
 
-	// conditions: Ready (the agent lives and the kernel shows the plan), KernelSupport, RoutesApplied, EndpointsRecorded.
+	// conditions: Ready (the agent lives and the kernel shows the plan), RoutesApplied, Conflicting, BlocksReachable,
+	// KernelSupport, AddressesUnique, MTUSufficient, EndpointsRecorded.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -36,11 +36,6 @@ const (
 
 	// NFTTable is the nftables table of family inet that holds all our rules.
 	NFTTable = "causeway"
-
-	// VXLANOverheadV4 and the others are what each encapsulation takes from the underlay's MTU, in bytes.
-	VXLANOverheadV4 = 50
-	VXLANOverheadV6 = 70
-	IPIPOverhead    = 20
 )
 
 var (

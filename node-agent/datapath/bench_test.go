@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -113,4 +114,23 @@ func TestAPassCostsWhatHasChanged(t *testing.T) {
 	if want := plan.CountRoutes(l.planner.Plan().Routes); len(want) == 0 || want[len(want)-1].Count != 10001 {
 		t.Errorf("planned %v", want)
 	}
+}
+
+// TestMemoryAt10000Blocks bounds what the loop, its planner and the kernel in memory keep: the agent as a whole may have 60 MiB.
+func TestMemoryAt10000Blocks(t *testing.T) {
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	f, l := settledLoop(t, 10000)
+	kept := float64(heap()-before) / (1 << 20)
+	t.Logf("10,000 blocks: %.1f MiB", kept)
+	if kept > 25 {
+		t.Errorf("10,000 blocks keep %.1f MiB", kept)
+	}
+	runtime.KeepAlive(f)
+	runtime.KeepAlive(l)
 }

@@ -125,10 +125,10 @@ func (k *Kernel) Apply(_ context.Context, p plan.Plan) kernel.Report {
 	wanted := map[string]bool{}
 	for _, l := range p.Links {
 		wanted[l.Name] = true
-		put(r, k.links, l.Name, l, kernel.Failure{Object: "make " + l.String(), Device: l.Name})
+		put(r, k.links, l.Name, l, func() kernel.Failure { return kernel.Failure{Object: "make " + l.String(), Device: l.Name} })
 	}
 	for _, a := range p.Addresses {
-		put(r, k.addresses, a, true, kernel.Failure{Object: "add " + a.String(), Device: a.Device})
+		put(r, k.addresses, a, true, func() kernel.Failure { return kernel.Failure{Object: "add " + a.String(), Device: a.Device} })
 	}
 	r.set(p.Sysctls)
 	neighbours, fdb := r.addEntries(p.Neighbours, p.FDB)
@@ -190,10 +190,11 @@ type report struct {
 
 // put adds or replaces an object, unless it is refused. An object that is there is asked about too: a foreign one may be in
 // its way.
-func put[K comparable, V any](r *report, all map[K]V, at K, want V, what kernel.Failure) {
+func put[K comparable, V any](r *report, all map[K]V, at K, want V, object func() kernel.Failure) {
 	if have, there := all[at]; there && same(have, want) {
 		return
 	}
+	what := object()
 	if what.Err = r.kernel.refuse(what.Object); what.Err != nil {
 		r.done.Failures = append(r.done.Failures, what)
 		return
@@ -229,12 +230,14 @@ func (r *report) route(route plan.Route) {
 	if _, noLink := k.pods[route.NextHop.Device]; !noLink && names.IsHostInterface(route.NextHop.Device) {
 		return // the pod has just gone
 	}
-	put(r, k.routes, route.Dst, route, kernel.Failure{Object: "add route " + route.String(), Dst: route.Dst, Device: route.NextHop.Device})
+	put(r, k.routes, route.Dst, route, func() kernel.Failure {
+		return kernel.Failure{Object: "add route " + route.String(), Dst: route.Dst, Device: route.NextHop.Device}
+	})
 }
 
 func (r *report) set(settings []plan.Sysctl) {
 	for _, s := range settings {
-		put(r, r.kernel.settings, s.Key, s.Value, kernel.Failure{Object: "set sysctl " + s.String()})
+		put(r, r.kernel.settings, s.Key, s.Value, func() kernel.Failure { return kernel.Failure{Object: "set sysctl " + s.String()} })
 	}
 }
 
@@ -243,12 +246,12 @@ func (r *report) addEntries(neighbours []plan.Neighbour, fdb []plan.FDBEntry) (m
 	for _, n := range neighbours {
 		at := key{n.Device, n.Address}
 		wanted[at] = true
-		put(r, r.kernel.neighbours, at, n.MAC, kernel.Failure{Object: "add " + n.String(), Device: n.Device})
+		put(r, r.kernel.neighbours, at, n.MAC, func() kernel.Failure { return kernel.Failure{Object: "add " + n.String(), Device: n.Device} })
 	}
 	for _, f := range fdb {
 		at := fdbKey{f.Device, f.MAC}
 		behind[at] = true
-		put(r, r.kernel.fdb, at, f.Node, kernel.Failure{Object: "add " + f.String(), Device: f.Device})
+		put(r, r.kernel.fdb, at, f.Node, func() kernel.Failure { return kernel.Failure{Object: "add " + f.String(), Device: f.Device} })
 	}
 	return wanted, behind
 }

@@ -113,10 +113,15 @@ func (p *Planner) enterLearned(routes []LearnedRoute) {
 		if !l.Prefix.IsValid() {
 			continue
 		}
-		if dst := l.Prefix.Masked(); p.learned[dst] == nil {
-			p.learned[dst] = append([]netip.Addr{}, l.NextHops...)
+		if dst := l.Prefix.Masked(); !p.isLearned(dst) {
+			p.learned[dst] = l.NextHops
 		}
 	}
+}
+
+func (p *Planner) isLearned(dst netip.Prefix) bool {
+	_, ok := p.learned[dst]
+	return ok
 }
 
 // SetNodeAddresses takes the addresses of all nodes, in place of those that it had.

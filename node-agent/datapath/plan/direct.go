@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// directWay leads to a block of a node in this node's own subnet: its packets are not wrapped.
-func directWay(b Block, node netip.Addr, here Underlay) way {
+// directWay leads to the blocks of a node in this node's own subnet: their packets are not wrapped.
+func directWay(node netip.Addr, here Underlay) way {
 	return way{source: RouteSourceDirect, hop: NextHop{Via: node, Device: here.Interface}}
 }
 

@@ -139,7 +139,7 @@ func (p *Planner) reach(b Block, learned Route, isLearned bool, v *verdict) {
 	case !known:
 		problem(UnknownEncapsulation, "Pool %s has the unknown encapsulation %q: upgrade this node's agent.", pool.Name, pool.Sending)
 	case e.direct && isNear:
-		v.way, v.ok = directWay(b, near, p.underlay(near)), true
+		v.way, v.ok = directWay(near, p.underlay(near)), true
 	case e.tunnel != nil:
 		v.way, v.ok = p.through(e.tunnel, b, pool, v)
 	case !isLearned:

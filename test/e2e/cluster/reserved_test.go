@@ -56,18 +56,21 @@ func TestReservedAddresses(t *testing.T) {
 	}
 	up := []*lab.Pod{neighbour}
 	fill := func() (refused error) {
-		for i := 0; i < 20; i++ {
-			p, err := l.StartPod(ctx, l.Nodes[i%2], fmt.Sprintf("default/more-%d", len(up)), lab.PodOptions{NoObject: true})
-			if err != nil {
-				_ = del(ctx, p)
-				return err
+		for _, n := range l.Nodes {
+			for refused = nil; refused == nil && len(up) < 20; {
+				p, err := l.StartPod(ctx, n, fmt.Sprintf("default/more-%d", len(up)), lab.PodOptions{NoObject: true})
+				if err != nil {
+					_ = del(ctx, p)
+					refused = err
+					break
+				}
+				if forbidden[p.V4()] {
+					t.Errorf("%s got the reserved address %s", p.Key(), p.V4())
+				}
+				up = append(up, p)
 			}
-			if forbidden[p.V4()] {
-				t.Errorf("%s got the reserved address %s", p.Key(), p.V4())
-			}
-			up = append(up, p)
 		}
-		return nil
+		return refused
 	}
 	wantError(t, fill(), "small")
 	if len(up) < 3 {

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -19,8 +20,6 @@ import (
 
 // Options set an uninstallation.
 type Options struct {
-	// API asks the API server itself.
-	API client.Client
 	// Force goes on while pods of the network run.
 	Force bool
 	// KeepDefinitions leaves the pools, and with them what people have written.
@@ -29,9 +28,22 @@ type Options struct {
 	Timeout time.Duration
 	// Cleaner says how nodes are cleaned.
 	Cleaner Cleaner
-	// Pause is the time between two looks at the cluster.
-	Pause time.Duration
-	Log   logr.Logger
+	// Say takes a sentence at each step, for whoever waits.
+	Say func(sentence string)
+}
+
+// pause is the time between two looks at the cluster.
+const pause = time.Second
+
+// AddFlags adds the flags that programs have in common.
+func (o *Options) AddFlags(f *pflag.FlagSet) {
+	f.BoolVar(&o.Force, "force", false, "go on while pods of the network run; they lose it")
+	f.BoolVar(&o.KeepDefinitions, "keep-crds", false, "leave IPPools and BGP settings, for the next installation")
+	f.DurationVar(&o.Timeout, "timeout", 10*time.Minute, "how long it may take; a second run goes on from there")
+	f.StringVar(&o.Cleaner.Image, "image", "", "image that cleans the nodes (default: the agents')")
+	f.StringSliceVar(&o.Cleaner.PullSecrets, "image-pull-secret", nil, "Secret of causeway-system to pull the image with")
+	f.StringVar(&o.Cleaner.PluginFolder, "cni-bin-dir", "/opt/cni/bin", "container runtime's folder of CNI plugins on the nodes")
+	f.StringVar(&o.Cleaner.ConfFolder, "cni-conf-dir", "/etc/cni/net.d", "container runtime's folder of CNI configurations on the nodes")
 }
 
 type uninstaller struct {
@@ -47,10 +59,22 @@ type uninstaller struct {
 var ErrPodsRun = errors.New("nothing was uninstalled")
 
 // Run takes one step after the other until nothing is left, and says each in the log.
-func Run(ctx context.Context, o Options) error {
+func Run(ctx context.Context, config *rest.Config, o Options) error {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	u := &uninstaller{o: o, api: o.API}
+	api, err := Connect(config)
+	if err != nil {
+		return err
+	}
+	if o.Cleaner.Image == "" {
+		if o.Cleaner.Image, err = agentsImage(ctx, api); err != nil {
+			return err
+		}
+	}
+	if o.Cleaner.Image == "" {
+		return errors.New("there are no agents any more, so the image that cleans the nodes is not known: set --image to Causeway's image")
+	}
+	u := &uninstaller{o: o, api: api}
 	said := ""
 	for {
 		state, err := u.observe(ctx)
@@ -60,7 +84,7 @@ func Run(ctx context.Context, o Options) error {
 		step, sentence := Next(state, u.force)
 		if sentence != said {
 			said = sentence
-			o.Log.Info(sentence)
+			o.Say(sentence)
 		}
 		switch step {
 		case Refuse:
@@ -82,7 +106,7 @@ func Run(ctx context.Context, o Options) error {
 		select {
 		case <-ctx.Done():
 			return u.explain(ctx, said, nil)
-		case <-time.After(o.Pause):
+		case <-time.After(pause):
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package uninstall
 
 import (
-	"fmt"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -58,12 +56,4 @@ func (c Cleaner) daemonSet(namespace string) *appsv1.DaemonSet {
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
 		},
 	}
-}
-
-// Check says what is missing.
-func (c Cleaner) Check() error {
-	if c.Image == "" {
-		return fmt.Errorf("the image that cleans the nodes is not known: set --image to the image of Causeway's agents")
-	}
-	return nil
 }

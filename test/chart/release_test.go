@@ -153,7 +153,7 @@ func TestUninstallAfterKubectlDelete(t *testing.T) {
 	}))
 	uninstall := func() {
 		t.Helper()
-		out, err := exec.CommandContext(ctx, root+"/bin/causeway-controller", "uninstall", "--kubeconfig="+c.AdminKubeconfig(), "--image=causeway:v0.1.0", "--timeout=60s").CombinedOutput()
+		out, err := exec.CommandContext(ctx, root+"/bin/kubectl-causeway", "uninstall", "--kubeconfig="+c.AdminKubeconfig(), "--image=causeway:v0.1.0", "--timeout=60s").CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

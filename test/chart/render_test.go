@@ -81,6 +81,11 @@ func TestChartAndKustomizeAreOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	compare(t, all, "config/uninstall")
+	monitors, err := render(t, "--set", "podMonitor.enabled=true", "--show-only", "templates/cluster/podmonitors.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, monitors, "config/prometheus")
 }
 
 func compare(t *testing.T, chart map[string]*unstructured.Unstructured, folder string) {
@@ -121,7 +126,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{"paths.cniBin=opt/cni/bin", "/paths/cniBin"},
 		{"nodeAddress.cidrs={192.168.0.0}", "/nodeAddress/cidrs"},
 		{"agnet.verbosity=1", "agnet"},
-		{"podMonitor.enabled=true", "podMonitor.tokenSecret.name must name a Secret"},
+		{"podMonitor.interval=often", "/podMonitor/interval"},
 	} {
 		if _, err := render(t, "--set", c.set); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("--set %s: %v", c.set, err)
@@ -134,7 +139,7 @@ func TestValuesReachTheFlags(t *testing.T) {
 	chart, err := render(t, "--set", "mtu=1400,vxlan.vni=5000000,vxlan.port=8472,nodeAddress.interfaces={bond0,eth*},nodeAddress.cidrs={192.168.0.0/16},"+
 		"agent.metrics.port=9999,agent.metrics.secure=false,agent.healthPort=9998,agent.verbosity=1,controller.metrics.port=9997,"+
 		"image.repository=registry.example:5000/net/causeway,image.digest=sha256:"+strings.Repeat("a", 64)+",paths.cniBin=/usr/lib/cni,crds.keep=true,"+
-		"firstPools.ipv4=10.1.0.0/16,firstPools.ipv6=fd00:1::/48,firstPools.encapsulation=IPIP,podMonitor.enabled=true,podMonitor.tokenSecret.name=prometheus")
+		"firstPools.ipv4=10.1.0.0/16,firstPools.ipv6=fd00:1::/48,firstPools.encapsulation=IPIP,podMonitor.enabled=true")
 	if err != nil {
 		t.Fatal(err)
 	}

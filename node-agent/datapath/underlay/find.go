@@ -1,5 +1,5 @@
 // Package underlay finds where a node is on the network that carries everything: its addresses, their links and MTUs,
-// the ways to others; and what the node's kernel can do. It reads only, and leaves nothing behind.
+// the ways to others, and the networks of links that are not ours. It reads only, and leaves nothing behind.
 package underlay
 
 import (

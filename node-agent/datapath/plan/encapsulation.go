@@ -197,5 +197,5 @@ func (p *Planner) mtuOf(name v1alpha1.Encapsulation, v4 bool) int {
 	return mtu
 }
 
-// podInterfaces matches the names of pods' host ends, but for those in LikePods.
-const podInterfaces = `iifname "` + names.HostInterfacePrefix + `*"`
+// notPodInterfaces matches packets that come by another link than a pod's host end. Those in LikePods are left.
+const notPodInterfaces = `iifname != "` + names.HostInterfacePrefix + `*"`

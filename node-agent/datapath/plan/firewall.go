@@ -52,10 +52,12 @@ func (p *Planner) makeFirewall() Firewall {
 	f.Chains = []Chain{
 		{Name: "forged_node", Type: "filter", Hook: "input", Priority: "raw", Rules: g.input},
 		{Name: "forged_pod", Type: "filter", Hook: "prerouting", Priority: "raw", Rules: g.pod},
-		{Name: "nat_outgoing", Type: "nat", Hook: "postrouting", Priority: "srcnat", Rules: []string{
+	}
+	if len(nat) > 0 { // with such a chain the kernel tracks every connection, which costs each packet something
+		f.Chains = append(f.Chains, Chain{Name: "nat_outgoing", Type: "nat", Hook: "postrouting", Priority: "srcnat", Rules: []string{
 			"ip saddr @nat_outgoing4 ip daddr != @pools4 masquerade",
 			"ip6 saddr @nat_outgoing6 ip6 daddr != @pools6 masquerade",
-		}},
+		}})
 	}
 	if len(g.output) > 0 {
 		f.Chains = append(f.Chains, Chain{Name: "tunnel_source", Type: "filter", Hook: "output", Priority: "raw", Rules: g.output})
@@ -89,24 +91,22 @@ func (p *Planner) rangesOf(pool Pool) []netip.Prefix {
 // lend them this node's address.
 func (p *Planner) guards() guards {
 	var g guards
-	for _, name := range p.in.LikePods { // nft can match the beginning of a name only
+	g.pod = append(g.pod, notPodInterfaces+" return") // so that other packets meet one rule
+	for _, name := range p.in.LikePods {              // nft can match the beginning of a name only
 		g.pod = append(g.pod, fmt.Sprintf(`iifname "%s" return`, name))
 	}
 	g.pod = append(g.pod,
 		// Never forwarded (RFC 4291 sections 2.5.2 and 2.5.6); neighbour discovery needs them.
-		podInterfaces+" ip6 saddr ::/128 return",
-		podInterfaces+" ip6 saddr fe80::/10 return",
-		podInterfaces+" fib saddr . iif oif missing drop")
+		"ip6 saddr ::/128 return",
+		"ip6 saddr fe80::/10 return",
+		"fib saddr . iif oif missing drop")
 	for _, t := range tunnels() {
 		l := p.links[t]
 		if l == nil {
 			continue
 		}
 		of := t.guards(&p.in, l)
-		g.input, g.output = append(g.input, of.input...), append(g.output, of.output...)
-		for _, rule := range of.pod {
-			g.pod = append(g.pod, podInterfaces+" "+rule)
-		}
+		g.input, g.output, g.pod = append(g.input, of.input...), append(g.output, of.output...), append(g.pod, of.pod...)
 	}
 	return g
 }

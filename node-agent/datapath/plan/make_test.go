@@ -307,7 +307,9 @@ func TestFirewall(t *testing.T) {
 		"set nodes4 { type ipv4_addr; elements = { 192.168.0.1, 192.168.0.2, 192.168.1.3, 192.168.7.7 } }",
 		"meta l4proto 4 ip saddr != @nodes4 drop",
 		"ip saddr != @nodes4 udp dport 4789 @th,96,24 0x1000 drop",
-		`iifname "cw*" fib saddr . iif oif missing drop`,
+		"\t\tiifname != \"cw*\" return\n",
+		"\t\tfib saddr . iif oif missing drop\n",
+		"chain nat_outgoing",
 	} {
 		if !strings.Contains(have, want) {
 			t.Errorf("no %s in\n%s", want, have)
@@ -317,12 +319,15 @@ func TestFirewall(t *testing.T) {
 	in.LikePods = []string{"cwan0"}
 	have = Make(in).Firewall.String()
 	for _, want := range []string{
-		"\t\tiifname \"cwan0\" return\n\t\tiifname \"cw*\" ip6 saddr ::/128 return",
+		"\t\tiifname != \"cw*\" return\n\t\tiifname \"cwan0\" return\n\t\tip6 saddr ::/128 return",
 		"hook output priority raw; policy accept;\n\t\tmeta l4proto 4 ip daddr @nodes4 ip saddr != 192.168.0.1 ip saddr set 192.168.0.1\n",
 	} {
 		if !strings.Contains(have, want) {
 			t.Errorf("no %s in\n%s", want, have)
 		}
+	}
+	if strings.Contains(have, "chain nat_outgoing") {
+		t.Errorf("without natOutgoing the kernel tracks connections for nothing:\n%s", have)
 	}
 	in.Capabilities.NFTables = false
 	if p := Make(in); p.Firewall.String() != "" || p.Problems[0].Module != "nf_tables" {

@@ -97,14 +97,16 @@ func reference(name, kind string, subnets ...string) plugin {
 		`],"dataDir":"/run/host-local","routes":[` + routes + `]}}`}
 }
 
-// run has a task done on the node.
-func (b *bench) run(ctx context.Context, t task) ([]times, error) {
+// run has a task done on the first node.
+func (b *bench) run(ctx context.Context, t task) ([]times, error) { return b.runOn(ctx, b.node, t) }
+
+func (b *bench) runOn(ctx context.Context, n *lab.Node, t task) ([]times, error) {
 	t.Path = b.CNIPath()
 	raw, err := json.Marshal(t)
 	if err != nil {
 		return nil, err
 	}
-	c := b.node.Command(ctx, b.self, insideVerb)
+	c := n.Command(ctx, b.self, insideVerb)
 	c.Stdin = bytes.NewReader(raw)
 	out, err := c.Output()
 	if err != nil {

@@ -21,13 +21,13 @@ type part struct {
 
 var parts = []part{
 	{"add", 1, (*bench).oneByOne},
-	{"slow", 1, (*bench).slowAPI},
 	{"requests", 1, (*bench).countRequests},
 	{"once", 1, (*bench).atOnce},
 	{"churn", 1, (*bench).churning},
 	{"idle", 1, (*bench).idleAgent},
 	{"cold", 1, (*bench).cold},
 	{"blocks", 1, (*bench).far}, // the last: it stops the controller
+	{"slow", 2, (*bench).slowAPI},
 	{"traffic", 2, (*bench).trafficOfAllModes},
 }
 

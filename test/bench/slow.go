@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,57 +15,61 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/causeway-net/causeway/test/lab"
 	"github.com/causeway-net/causeway/test/retry"
 )
 
 // slowness is how much later each answer of the API server comes.
 const slowness = 50 * time.Millisecond
 
-// slowAPI compares calls of an agent whose API server answers late with those of one whose API server is fast.
+// slowAPI compares calls on two nodes in turn: to the agent of one the API server answers late.
 func (b *bench) slowAPI(ctx context.Context) error {
-	calls := func() (times, error) {
-		one, err := b.run(ctx, task{Name: "slow", Count: b.pairs, Batch: turn, Pause: b.pause, Verbs: []string{"ADD", "DEL"}, Plugins: []plugin{b.ours(warmPool)}})
-		if err != nil {
-			return times{}, err
-		}
-		return one[0], nil
-	}
-	fast, err := calls()
-	if err != nil {
-		return err
-	}
-	slow, stop, err := b.lateKubeconfig(ctx)
+	fast, slow := b.Nodes[0], b.Nodes[1]
+	config, stop, err := b.lateKubeconfig(ctx, slow)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	if err := b.restartAgent(ctx, "--kubeconfig="+slow); err != nil {
+	if err := b.restartAgent(ctx, slow, "--kubeconfig="+config); err != nil {
 		return err
 	}
-	late, err := calls()
-	if err != nil {
-		return err
+	calls := map[*lab.Node]map[string][]time.Duration{fast: {}, slow: {}}
+	for round := range (b.pairs + turn - 1) / turn {
+		order := []*lab.Node{fast, slow}
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, n := range order {
+			t := task{Name: fmt.Sprint("slow", round), Count: turn, Batch: turn, Pause: b.pause, Verbs: []string{"ADD", "DEL"}, Plugins: []plugin{b.ours(warmPool)}}
+			one, err := b.runOn(ctx, n, t)
+			if err != nil {
+				return err
+			}
+			for _, verb := range t.Verbs {
+				calls[n][verb] = append(calls[n][verb], one[0].Calls[verb]...)
+			}
+		}
 	}
 	for _, verb := range []string{"ADD", "DEL"} {
 		b.compareWith(fmt.Sprintf("%s, API server answers after %s, p50", verb, slowness), "fast API server",
-			percentile(late.Calls[verb], 0.5), percentile(fast.Calls[verb], 0.5), "1.1 x")
+			percentile(calls[slow][verb], 0.5), percentile(calls[fast][verb], 0.5), "1.1 x")
 	}
-	return b.restartAgent(ctx)
+	return b.restartAgent(ctx, slow)
 }
 
-func (b *bench) restartAgent(ctx context.Context, args ...string) error {
-	if err := b.node.StopAgent(syscall.SIGTERM); err != nil {
+func (b *bench) restartAgent(ctx context.Context, n *lab.Node, args ...string) error {
+	if err := n.StopAgent(syscall.SIGTERM); err != nil {
 		return err
 	}
-	if err := b.node.StartAgent(args...); err != nil {
+	if err := n.StartAgent(args...); err != nil {
 		return err
 	}
-	return retry.Until(ctx, time.Minute, func() error { return b.node.Ready(ctx) })
+	return retry.Until(ctx, time.Minute, func() error { return n.Ready(ctx) })
 }
 
 // lateKubeconfig returns the file name of a kubeconfig that leads to a proxy which keeps answers back.
-func (b *bench) lateKubeconfig(ctx context.Context) (file string, stop func(), err error) {
-	original, err := b.AgentKubeconfig(ctx, b.node.Name)
+func (b *bench) lateKubeconfig(ctx context.Context, n *lab.Node) (file string, stop func(), err error) {
+	original, err := b.AgentKubeconfig(ctx, n.Name)
 	if err != nil {
 		return "", nil, err
 	}

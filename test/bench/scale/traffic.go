@@ -99,6 +99,8 @@ type figures struct {
 
 	// idle is requests a second of one node: on average, and of the one that made most.
 	idle, idleMost, idleEvents float64
+	// idleRenewals is the largest number of times that a quiet node renewed its lease, idleOthers all other requests of all nodes.
+	idleRenewals, idleOthers float64
 	// pods were started one by one; their events are those at all other nodes, without the pool's counters.
 	podWrites, podEvents float64
 	podCounters          float64
@@ -218,6 +220,8 @@ func (m *figures) measureIdle(ctx context.Context) error {
 	m.idle = w.sum.requests.sum(every) / float64(m.size) / seconds
 	for _, h := range w.each {
 		m.idleMost = max(m.idleMost, h.requests.sum(every)/seconds)
+		m.idleRenewals = max(m.idleRenewals, h.requests["PUT leases"])
+		m.idleOthers += h.requests.sum(every) - h.requests["PUT leases"]
 	}
 	m.idleEvents = w.sum.events.sum(every) / float64(m.size) / seconds
 	t := m.b.table

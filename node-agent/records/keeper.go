@@ -93,6 +93,8 @@ type Keeper struct {
 	filling sync.Mutex // held while Recall or Remember fills the book
 	begun   bool       // the book has what the node's links tell
 
+	young time.Time // when a young endpoint without a record is looked at again; zero for never. Only Run uses it.
+
 	mu          sync.Mutex
 	recalled    bool              // the book has what the API tells
 	strays      map[string]stray  // by namespace, name and UID
@@ -190,7 +192,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-later.C:
 			k.inspect(ctx)
 		}
-		later.Reset(min(k.judge(ctx), k.nextRepair()))
+		later.Reset(min(k.judge(ctx), k.nextRepair(), k.nextYoung()))
 	}
 }
 
@@ -217,17 +219,30 @@ func (k *Keeper) inspect(ctx context.Context) {
 	recorded, known := k.recorded()
 	endpoints := k.o.Book.Endpoints()
 	k.forget(endpoints, whole)
+	k.young = time.Time{}
 	for _, e := range endpoints {
 		if e.State != addressbook.Ready || ctx.Err() != nil {
 			continue
 		}
-		if !whole[e.Interface] {
-			lost := known && !recorded[e.Namespace+"/"+Name(e)]
+		lost := known && !recorded[e.Namespace+"/"+Name(e)]
+		switch {
+		case !whole[e.Interface]:
 			k.mendOrRelease(ctx, e, lost, replaced(e, endpoints, whole))
-		} else if known && !recorded[e.Namespace+"/"+Name(e)] && time.Since(e.Since) > youngRecord && !k.o.Pending(e.Interface) {
+		case !lost || k.o.Pending(e.Interface):
+		case time.Since(e.Since) > youngRecord:
 			k.rewrite(ctx, e.Interface, "it is missing")
+		case k.young.IsZero() || e.Since.Add(youngRecord).Before(k.young):
+			k.young = e.Since.Add(youngRecord)
 		}
 	}
+}
+
+// nextYoung is how long until an endpoint, for whose record it is too early, is looked at again.
+func (k *Keeper) nextYoung() time.Duration {
+	if k.young.IsZero() {
+		return time.Hour
+	}
+	return max(time.Until(k.young)+time.Millisecond, 10*time.Millisecond)
 }
 
 // recorded returns the records that the cache shows, by namespace and name. It reports false as long as nobody knows.

@@ -158,6 +158,20 @@ func TestTenMinutesWithoutTheAPIServer(t *testing.T) {
 	}
 }
 
+// The API server comes back so soon after a pod's start that a cache might not show its record yet. The record is written as soon
+// as that is sure, not with the next slow comparison.
+func TestAYoungPodWithoutARecordIsNotForgotten(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.set(func() { w.away = true })
+		w.must("ADD", "a")
+		w.again(way{away: true}, nil)
+		after(3 * time.Second)
+		w.back()
+		after(12 * time.Second)
+		w.check("15 seconds after the pod's start", "a")
+	})
+}
+
 // A record that is refused for good: the pod runs, people are told, and the record follows when it is let in.
 func TestRefusedRecordsAreTold(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {

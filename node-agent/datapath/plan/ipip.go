@@ -26,7 +26,7 @@ func (ipipTunnel) mtu(in *Input) int          { return in.V4.MTU - ipipOverhead 
 func (ipipTunnel) local(in *Input) netip.Addr { return in.V4.Address }
 
 func (t ipipTunnel) link(in *Input) (Link, string) {
-	if !in.V4.Address.IsValid() {
+	if !in.V4.Address.Is4() {
 		return Link{}, fmt.Sprintf("Node %s has no IPv4 address that IPIP could use: give its Node an InternalIP that one of its interfaces has.", in.Node)
 	}
 	return Link{Name: t.device(), Kind: t.kind(), MTU: t.mtu(in)}, ""

@@ -153,7 +153,8 @@ func (p *Planner) addPools(pools []Pool) {
 	slices.SortFunc(p.tunnelled, func(a, b Pool) int { return cmp.Or(ComparePrefixes(a.CIDR, b.CIDR), cmp.Compare(a.Name, b.Name)) })
 }
 
-// addBlocks sorts the blocks out. Of two with the same CIDR, the older one counts.
+// addBlocks sorts the blocks out. The API has one block of each CIDR; should there be two, this node's counts, else the older
+// one.
 func (p *Planner) addBlocks(blocks []Block) {
 	sorted := make([]Block, 0, len(blocks))
 	for _, b := range blocks {
@@ -163,23 +164,28 @@ func (p *Planner) addBlocks(blocks []Block) {
 	}
 	slices.SortFunc(sorted, compareBlocks)
 	taken := make(map[netip.Prefix]bool, len(sorted))
-	for _, b := range sorted {
-		for _, a := range b.NodeAddresses {
-			p.addMember(a, 1)
+	for _, mine := range []bool{true, false} {
+		for _, b := range sorted {
+			if mine == (b.Node == p.in.Node) && !taken[b.CIDR] {
+				taken[b.CIDR] = true
+				p.addBlock(b)
+			}
 		}
-		if taken[b.CIDR] {
-			continue
-		}
-		taken[b.CIDR] = true
-		p.blocksOf[b.Pool]++
-		if b.Node == p.in.Node {
-			p.own = append(p.own, b)
-			continue
-		}
-		p.blocks[b.CIDR] = b
-		n := p.node(b.Node)
-		n.blocks = append(n.blocks, b)
 	}
+}
+
+func (p *Planner) addBlock(b Block) {
+	for _, a := range b.NodeAddresses {
+		p.addMember(a, 1)
+	}
+	p.blocksOf[b.Pool]++
+	if b.Node == p.in.Node {
+		p.own = append(p.own, b)
+		return
+	}
+	p.blocks[b.CIDR] = b
+	n := p.node(b.Node)
+	n.blocks = append(n.blocks, b)
 }
 
 func usable(b Block) (Block, bool) {

@@ -231,6 +231,8 @@ func (n *light) listen(ctx context.Context, version func() string) {
 		{groupPath + "bgpfilters", plainJSON},
 		{groupPath + "workloadendpoints?fieldSelector=spec.node%3D" + n.name, plainJSON},
 		{"/api/v1/nodes?fieldSelector=metadata.name%3D" + n.name, plainJSON},
+		{"/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes", plainJSON},
+		{"/apis/networking.k8s.io/v1/servicecidrs", plainJSON},
 		{"/api/v1/namespaces", plainJSON + ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1"},
 	} {
 		n.workers.Go(func() { n.follow(ctx, w.path, w.accept, version) })

@@ -37,20 +37,21 @@ type node struct {
 	kernel *stillKernel
 	*tally
 
-	api     *cluster.Connection
-	view    *cluster.View
-	book    *addressbook.Book
-	pools   *addresses.Pools
-	ledger  *addresses.Ledger
-	queue   *records.Queue
-	records *records.Keeper
-	network *report.Network
-	claim   *report.Claim
-	bgp     *report.BGPState
-	events  *report.Events
-	lease   *report.Lease
-	loop    *datapath.Loop
-	workers sync.WaitGroup
+	api        *cluster.Connection
+	view       *cluster.View
+	book       *addressbook.Book
+	pools      *addresses.Pools
+	ledger     *addresses.Ledger
+	queue      *records.Queue
+	records    *records.Keeper
+	network    *report.Network
+	claim      *report.Claim
+	bgp        *report.BGPState
+	events     *report.Events
+	lease      *report.Lease
+	loop       *datapath.Loop
+	foundation *cluster.Foundation
+	workers    sync.WaitGroup
 }
 
 // newNode prepares an agent. Nothing is asked of the API server yet.
@@ -78,9 +79,11 @@ func newNode(index int, config *rest.Config) (*node, error) {
 		Node: n.name, API: api, Stored: n.storedRecords, Past: n.past, PodGone: podStays, PoolsOf: n.pools.Of, Pending: n.queue.Pending,
 		Book: n.book, Links: n.kernel, Pods: pods{n}, Every: time.Minute, Log: log, Report: func(*v1alpha1.WorkloadEndpoint, error) {},
 	})
+	n.foundation = cluster.NewFoundation(n.api, func() { n.loop.Wake() })
 	n.loop = datapath.New(datapath.Options{
 		Node: n.name, Kernel: n.kernel, View: n.view, Book: n.book, BGP: noBGP{}, Pods: n.kernel, Reporter: kernelReporter{n},
 		VXLAN: plan.VXLAN{VNI: names.DefaultVXLANVNI, Port: names.DefaultVXLANPort}, Resync: time.Minute, Log: log,
+		Infrastructure: n.foundation.Networks,
 	})
 	return n, nil
 }
@@ -103,6 +106,7 @@ func (n *node) run(ctx context.Context) error {
 	work(func(ctx context.Context) { _ = n.api.Cache.Start(ctx) })
 	work(n.lease.Run)
 	work(n.queue.Run)
+	work(n.foundation.Run)
 	if !n.view.WaitLive(ctx) {
 		return context.Cause(ctx)
 	}

@@ -41,7 +41,7 @@ func (b *bench) partPlan(ctx context.Context) error {
 		name, _, _ := strings.Cut(strings.TrimPrefix(fields[0], "Benchmark"), "-")
 		ns, _ := strconv.ParseFloat(fields[2], 64)
 		garbage, _ := strconv.ParseFloat(fields[4], 64)
-		what, measured := "a pass of the agent, "+strings.ReplaceAll(name, "_", " "), fmt.Sprintf("%.3f ms, %.0f kB of garbage", ns/1e6, garbage/1000)
+		what, measured := "agent: a pass, 10,000 blocks, "+strings.ReplaceAll(strings.TrimPrefix(name, "Pass10000Blocks/"), "_", " "), fmt.Sprintf("%.3f ms, %.0f kB of garbage", ns/1e6, garbage/1000)
 		switch {
 		case strings.HasSuffix(name, "nothing_changed"):
 			b.table.judge(ns/1e6 < passMost && garbage < garbageMost, what, "< 1 ms, 100 kB", "%s", measured)

@@ -34,7 +34,7 @@ const (
 	// workers is how many requests the harness has under way at once.
 	workers = 16
 	// patience only catches what hangs: machines differ.
-	patience = 4 * time.Minute
+	patience = 10 * time.Minute
 )
 
 var (

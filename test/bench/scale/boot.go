@@ -112,7 +112,7 @@ func (b *bench) gather(ctx context.Context, crowd []*light, size int) ([]*light,
 		if err != nil {
 			return err
 		}
-		crowd[i], err = newLight(i, config)
+		crowd[i], err = newLight(i, config, b.renewal)
 		return err
 	})
 	if err != nil {

@@ -180,7 +180,7 @@ func (f *fleet) addLights(first, count int) error {
 		if err != nil {
 			return err
 		}
-		if made[i], err = newLight(first+i, config); err != nil {
+		if made[i], err = newLight(first+i, config, f.b.renewal); err != nil {
 			return err
 		}
 		if err := made[i].join(ctx); err != nil {

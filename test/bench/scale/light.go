@@ -23,7 +23,7 @@ import (
 const (
 	groupPath   = "/apis/causeway.dev/v1alpha1/"
 	leasesPath  = "/apis/coordination.k8s.io/v1/namespaces/" + v1alpha1.SystemNamespace + "/leases"
-	renewal     = 10 * time.Second
+	renewal     = 10 * time.Second // an agent's
 	mergePatch  = "application/merge-patch+json"
 	plainJSON   = "application/json"
 	retryPause  = 200 * time.Millisecond
@@ -41,6 +41,7 @@ type light struct {
 	*tally
 
 	version string // of the lease
+	renewal time.Duration
 	mu      sync.Mutex
 	said    v1alpha1.PoolReport
 	held    []string
@@ -59,8 +60,8 @@ func transport(config *rest.Config) (*http.Transport, error) {
 	}, nil
 }
 
-func newLight(index int, config *rest.Config) (*light, error) {
-	n := &light{name: nodeName(index), index: index, host: config.Host, token: config.BearerToken, tally: newTally()}
+func newLight(index int, config *rest.Config, renewal time.Duration) (*light, error) {
+	n := &light{name: nodeName(index), index: index, host: config.Host, token: config.BearerToken, tally: newTally(), renewal: renewal}
 	t, err := transport(config)
 	if err != nil {
 		return nil, err
@@ -153,19 +154,19 @@ func (n *light) leaseObject() map[string]any {
 	}
 	return map[string]any{
 		"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta,
-		"spec": map[string]any{"holderIdentity": n.name, "leaseDurationSeconds": 40, "renewTime": time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")},
+		"spec": map[string]any{"holderIdentity": n.name, "leaseDurationSeconds": 4 * int(n.renewal.Seconds()), "renewTime": time.Now().UTC().Format("2006-01-02T15:04:05.000000Z")},
 	}
 }
 
 // keepLease renews the lease until the context ends.
 func (n *light) keepLease(ctx context.Context) {
-	_ = pause(ctx, rand.N(renewal)) // it ends with the context, as the loop does
+	_ = pause(ctx, rand.N(n.renewal)) // it ends with the context, as the loop does
 	for ctx.Err() == nil {
 		answer, err := n.send(ctx, http.MethodPut, leasesPath+"/"+v1alpha1.AgentLeasePrefix+n.name, plainJSON, n.leaseObject())
 		if err == nil {
 			n.version = versionIn(answer)
 		}
-		_ = pause(ctx, renewal+rand.N(renewal/20)) // see above
+		_ = pause(ctx, n.renewal+rand.N(n.renewal/20)) // see above
 	}
 }
 

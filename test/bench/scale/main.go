@@ -31,6 +31,8 @@ type options struct {
 	rest time.Duration
 	// claimants and endpoints are the size of the part controller.
 	claimants, endpoints int
+	// renewal is how often light nodes renew their leases, which run out after four times that.
+	renewal time.Duration
 	// watchers are the sizes of the part boot.
 	watchers []int
 	// blocks is the size of the parts memory and plan.
@@ -94,6 +96,7 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.idle, "idle", 30*time.Second, "how long a quiet cluster is listened to")
 	f.IntVar(&o.claimants, "claimants", 1000, "nodes of the part controller")
 	f.IntVar(&o.endpoints, "endpoints", 30000, "WorkloadEndpoints of the part controller")
+	f.DurationVar(&o.renewal, "renewal", renewal, "how often light nodes renew their leases, at most 75s")
 	watchers := f.String("watchers", "250,1000", "sizes of the part boot")
 	f.IntVar(&o.blocks, "blocks", 10000, "blocks of the part memory")
 	f.BoolVar(&o.verbose, "v", false, "show progress")

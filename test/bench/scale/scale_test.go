@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 // depend on how many there are, so few are enough to find a write or an event too many.
 func TestWhatNodesSayAndHear(t *testing.T) {
 	rows := &table{}
-	b := &bench{table: rows, options: options{light: 8, idle: renewal, rest: time.Second}}
+	b := &bench{table: rows, options: options{light: 8, idle: renewal, rest: time.Second, renewal: renewal}}
 	defer b.close()
 	f, err := b.traffic(t.Context(), 8)
 	_ = rows.print(os.Stderr) // to explain what fails

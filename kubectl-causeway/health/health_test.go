@@ -138,6 +138,17 @@ func TestTroubles(t *testing.T) {
 			},
 			want: []want{{"NodeNetwork/node2", "Node node2: 1 route is refused: add route 10.0.0.0/26: no.", "plan node2"}},
 		},
+		"no conflict is well": {
+			change: func(c *objects.Cluster) {
+				c.Networks.Items[1].Status.Conditions = append(c.Networks.Items[1].Status.Conditions, condition("Conflicting", "False", "NoConflict", "Nothing touches a network of the cluster."))
+			},
+		},
+		"a node's own conflict": {
+			change: func(c *objects.Cluster) {
+				c.Networks.Items[1].Status.Conditions = append(c.Networks.Items[1].Status.Conditions, condition("Conflicting", "True", "Touches", "Block 10.0.0.0/26 holds the node's address."))
+			},
+			want: []want{{"NodeNetwork/node2", "Block 10.0.0.0/26 holds the node's address.", "choose another range"}},
+		},
 		"records are refused": {
 			change: func(c *objects.Cluster) {
 				c.Networks.Items[1].Status.Conditions = append(c.Networks.Items[1].Status.Conditions, condition("EndpointsRecorded", "False", "Refused", "2 pods have no record: quota."))

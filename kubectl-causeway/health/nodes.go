@@ -2,6 +2,7 @@ package health
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -148,11 +149,18 @@ func waiting(pod *corev1.Pod) string {
 	return strings.Join(out, ", ")
 }
 
-// networkTroubles are what a live agent says about its node. Every condition of a NodeNetwork is True when all is well.
+// badWhenTrue are the conditions of a NodeNetwork that are False when all is well; the others are True then.
+var badWhenTrue = []string{v1alpha1.ConditionConflicting, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled}
+
+// networkTroubles are what a live agent says about its node.
 func networkTroubles(n *v1alpha1.NodeNetwork) []Trouble {
 	var out []Trouble
 	for _, c := range n.Status.Conditions {
-		if c.Status == metav1.ConditionTrue {
+		well := metav1.ConditionTrue
+		if slices.Contains(badWhenTrue, c.Type) {
+			well = metav1.ConditionFalse
+		}
+		if c.Status == well {
 			continue
 		}
 		out = append(out, Trouble{Object: "NodeNetwork/" + n.Name, Message: fmt.Sprintf("Node %s: %s", n.Name, sentence(c)), Advice: nodeAdvice(n.Name, c.Type)})
@@ -164,6 +172,8 @@ func nodeAdvice(node, condition string) string {
 	switch condition {
 	case v1alpha1.ConditionEndpointsRecorded:
 		return "The pods run. Remove what keeps agents from creating WorkloadEndpoints (the message names it: a quota, a webhook, a missing role); the records follow by themselves."
+	case v1alpha1.ConditionConflicting:
+		return "Delete the pool or block that the message names, and choose another range."
 	case v1alpha1.ConditionKernelSupport:
 		return "Load the module on the node, or choose another encapsulation for the pool."
 	}

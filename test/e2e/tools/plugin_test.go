@@ -1,6 +1,8 @@
 package tools_test
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,6 +66,17 @@ func TestPlugin(t *testing.T) {
 		must(t, l.Client.Delete(t.Context(), peer))
 		await(t, l, 0, []string{"status"}, "All is well.")
 	})
+	t.Run("pools that can't be used", func(t *testing.T) {
+		nodes, second := pool("nodes", "172.30.0.0/16"), pool("second", "10.211.64.0/18")
+		l.Create(t, nodes)
+		await(t, l, 1, []string{"status"}, "Pool nodes: The pool", "What to do: Delete the pool and choose another range.")
+		must(t, l.Client.Delete(t.Context(), nodes))
+		l.Create(t, second)
+		await(t, l, 1, []string{"status"}, "Pool second: The pool shares addresses with pool default-v4", "Delete one of the two pools.")
+		must(t, l.Client.Delete(t.Context(), second))
+		await(t, l, 0, []string{"status", "--wait"}, "All is well.")
+	})
+	t.Run("a pool that is used up", func(t *testing.T) { usedUp(t, l) })
 	t.Run("an agent that is away, and a pod that goes meanwhile", func(t *testing.T) { leak(t, l, pods[2]) })
 }
 
@@ -97,6 +110,40 @@ func values(t *testing.T, l *lab.Lab) {
 	if len(speakers) != 3 || speakers[0].Established != speakers[0].Expected || len(speakers[0].Sessions) == 0 {
 		t.Errorf("bgp says %+v", speakers)
 	}
+}
+
+// usedUp has a pool of one block for three pods, and a fourth that asks for it by name.
+func usedUp(t *testing.T, l *lab.Lab) {
+	bits := int32(30)
+	tiny := pool("tiny", "10.213.0.0/30")
+	tiny.Spec.BlockSize, tiny.Spec.AssignmentMode = &bits, v1alpha1.AssignmentManual
+	l.Create(t, tiny)
+	l.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "tiny", Annotations: map[string]string{v1alpha1.AnnotationPools: "tiny"}}})
+	var pods []*lab.Pod
+	l.Eventually(t, lab.Settle, "three pods have all addresses of the pool", func() error {
+		p, err := l.StartPod(t.Context(), l.Nodes[0], fmt.Sprintf("tiny/pod-%d", len(pods)), lab.PodOptions{NoObject: true})
+		if err == nil {
+			pods = append(pods, p)
+		}
+		if len(pods) < 3 {
+			return errors.Join(err, fmt.Errorf("%d pods run", len(pods)))
+		}
+		return nil
+	})
+	asked := make(chan error, 1)
+	go func() {
+		_, err := l.StartPod(t.Context(), l.Nodes[0], "tiny/one-more", lab.PodOptions{NoObject: true})
+		asked <- err
+	}()
+	await(t, l, 1, []string{"status"}, "Pool tiny: ", "Add another pool, or delete pods.")
+	if err := <-asked; err == nil {
+		t.Error("a fourth pod got an address")
+	}
+	for _, p := range pods {
+		must(t, l.StopPod(t.Context(), p))
+	}
+	must(t, l.Client.Delete(t.Context(), tiny))
+	await(t, l, 0, []string{"status", "--wait"}, "All is well.")
 }
 
 // leak lets an agent crash and a pod's object go: the record is named, can be freed, and comes back as long as the pod's link

@@ -134,7 +134,7 @@ func TestTroubles(t *testing.T) {
 		},
 		"kernel refuses the plan": {
 			change: func(c *objects.Cluster) {
-				c.Networks.Items[1].Status.Conditions = []metav1.Condition{condition("RoutesApplied", "False", "Refused", "1 route is refused: add route 10.0.0.0/26: no")}
+				c.Networks.Items[1].Status.Conditions = []metav1.Condition{condition("Ready", "False", "Refused", "1 route is refused."), condition("RoutesApplied", "False", "Refused", "1 route is refused: add route 10.0.0.0/26: no")}
 			},
 			want: []want{{"NodeNetwork/node2", "Node node2: 1 route is refused: add route 10.0.0.0/26: no.", "plan node2"}},
 		},
@@ -160,6 +160,12 @@ func TestTroubles(t *testing.T) {
 				setPool(c, condition("Ready", "False", "Conflicting", "It can't be used."), condition("Conflicting", "True", "Node", "The pool holds node node1's address 10.211.0.1."))
 			},
 			want: []want{{"IPPool/default-v4", "The pool holds node node1's address", "choose another range"}},
+		},
+		"a pool's reserved addresses can't be read": {
+			change: func(c *objects.Cluster) {
+				c.Pools.Items[0].Status.Conditions = append(c.Pools.Items[0].Status.Conditions, condition("ReservationsValid", "False", "Unreadable", "10.211.0.x is ignored."))
+			},
+			want: []want{{"IPPool/default-v4", "10.211.0.x is ignored.", "spec.reserved"}},
 		},
 		"pool waits for nodes": {
 			change: func(c *objects.Cluster) {

@@ -152,9 +152,9 @@ func waiting(pod *corev1.Pod) string {
 // badWhenTrue are the conditions of a NodeNetwork that are False when all is well; the others are True then.
 var badWhenTrue = []string{v1alpha1.ConditionConflicting, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled}
 
-// networkTroubles are what a live agent says about its node.
+// networkTroubles are what a live agent says about its node. Ready is named only where no other condition says why.
 func networkTroubles(n *v1alpha1.NodeNetwork) []Trouble {
-	var out []Trouble
+	var out, unready []Trouble
 	for _, c := range n.Status.Conditions {
 		well := metav1.ConditionTrue
 		if slices.Contains(badWhenTrue, c.Type) {
@@ -163,7 +163,15 @@ func networkTroubles(n *v1alpha1.NodeNetwork) []Trouble {
 		if c.Status == well {
 			continue
 		}
-		out = append(out, Trouble{Object: "NodeNetwork/" + n.Name, Message: fmt.Sprintf("Node %s: %s", n.Name, sentence(c)), Advice: nodeAdvice(n.Name, c.Type)})
+		t := Trouble{Object: "NodeNetwork/" + n.Name, Message: fmt.Sprintf("Node %s: %s", n.Name, sentence(c)), Advice: nodeAdvice(n.Name, c.Type)}
+		if c.Type == v1alpha1.ConditionReady {
+			unready = append(unready, t)
+		} else {
+			out = append(out, t)
+		}
+	}
+	if len(out) == 0 {
+		return unready
 	}
 	return out
 }

@@ -175,6 +175,7 @@ type repository struct {
 	makefile string
 	source   string // of all Go files that are not tests
 	verbs    string // what bin/lab says of itself
+	plugin   string // what kubectl causeway says of itself
 }
 
 func readRepository(t *testing.T) repository {
@@ -213,6 +214,11 @@ func readRepository(t *testing.T) repository {
 		t.Fatalf("ask bin/lab for its commands (run make build): %v: %s", err, verbs)
 	}
 	r.verbs = string(verbs)
+	plugin, err := exec.CommandContext(t.Context(), root+"/bin/kubectl-causeway", "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("ask bin/kubectl-causeway for its commands (run make build): %v: %s", err, plugin)
+	}
+	r.plugin = string(plugin)
 	return r
 }
 
@@ -222,6 +228,7 @@ var (
 	fileName   = regexp.MustCompile(`^[\w.-]+\.(?:go|yaml|sh|md|c)$`)
 	makeTarget = regexp.MustCompile(`\bmake ([a-z-]+)`)
 	labVerb    = regexp.MustCompile(`\bbin/lab ([a-z]+)`)
+	pluginVerb = regexp.MustCompile(`\bkubectl causeway ([a-z]+)`)
 )
 
 // knows returns an error if the code names something that does not exist.
@@ -258,6 +265,11 @@ func (r repository) knowsCommand(line string) error {
 			return fmt.Errorf("bin/lab has no command %s", m[1])
 		}
 	}
+	for _, m := range pluginVerb.FindAllStringSubmatch(line, -1) {
+		if !strings.Contains(r.plugin, "\n  "+m[1]+" ") {
+			return fmt.Errorf("kubectl causeway has no command %s", m[1])
+		}
+	}
 	ours := strings.HasPrefix(line, "--") || strings.Contains(line, "causeway-agent --") || strings.Contains(line, "causeway-controller --")
 	if !ours {
 		return nil
@@ -274,13 +286,13 @@ func (r repository) knowsCommand(line string) error {
 func TestNamesThatAreMissing(t *testing.T) {
 	r := readRepository(t)
 	for _, code := range []string{
-		"node-agent/nowhere", "docs/missing.md", "missing.yaml", "make nothing", "bin/lab fly", "causeway_nothing", "--no-such-flag",
+		"node-agent/nowhere", "docs/missing.md", "missing.yaml", "make nothing", "bin/lab fly", "kubectl causeway fly", "causeway_nothing", "--no-such-flag",
 	} {
 		if r.knows(code) == nil {
 			t.Errorf("`%s` was found", code)
 		}
 	}
-	for _, code := range []string{"test/lab", "config/samples/", "make lab", "bin/lab node node1", "kubectl get pods --all-namespaces", "10.0.0.0/8"} {
+	for _, code := range []string{"test/lab", "config/samples/", "make lab", "bin/lab node node1", "kubectl causeway ipam show", "kubectl get pods --all-namespaces", "10.0.0.0/8"} {
 		if err := r.knows(code); err != nil {
 			t.Errorf("`%s`: %v", code, err)
 		}

@@ -46,9 +46,7 @@ func TestAgentToken(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "tls"}}
 	password := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.BGPNamespace, Name: "password"}}
 	create(ctx, t, w.Client, secret, password, lease("other"), claim("other"), &v1alpha1.BGPNodeState{ObjectMeta: metav1.ObjectMeta{Name: "other"}})
-	other, err := w.AgentToken(ctx, "other")
-	must(t, err)
-	create(ctx, t, w.with(t, other), endpoint("other"))
+	create(ctx, t, w.agents["other"], endpoint("other"))
 	leader := named("causeway-controller")
 	create(ctx, t, w.Client, leader)
 

@@ -32,7 +32,10 @@ const apiAddress = "172.30.0.1"
 type world struct {
 	*controlplane.ControlPlane
 	// own is the agent of node "own"; unbound has a token of the same service account without a node.
-	own, unbound, controller client.Client
+	own, unbound client.WithWatch
+	controller   client.Client
+	// agents are those of the nodes "own" and "other".
+	agents map[string]client.Client
 }
 
 func begin(t *testing.T) *world {
@@ -64,7 +67,10 @@ func begin(t *testing.T) *world {
 	must(t, err)
 	unbound, err := plane.UnboundAgentToken(t.Context())
 	must(t, err)
+	other, err := plane.AgentToken(t.Context(), "other")
+	must(t, err)
 	w.own, w.unbound = w.with(t, own), w.with(t, unbound)
+	w.agents = map[string]client.Client{"own": w.own, "other": w.with(t, other)}
 	w.controller, err = plane.As(controlplane.ControllerUser)
 	must(t, err)
 	w.await(t)
@@ -72,11 +78,11 @@ func begin(t *testing.T) *world {
 }
 
 // with returns a client that has nothing but a token.
-func (w *world) with(t *testing.T, token string) client.Client {
+func (w *world) with(t *testing.T, token string) client.WithWatch {
 	t.Helper()
 	c := rest.AnonymousClientConfig(w.Config)
 	c.BearerToken, c.QPS = token, -1
-	out, err := client.New(c, client.Options{Scheme: w.Client.Scheme()})
+	out, err := client.NewWithWatch(c, client.Options{Scheme: w.Client.Scheme()})
 	must(t, err)
 	return out
 }

@@ -144,12 +144,16 @@ func TestUninstallAfterKubectlDelete(t *testing.T) {
 		if err := c.Client.List(ctx, &crds); err != nil {
 			return err
 		}
+		state := "is gone"
 		for _, d := range crds.Items {
-			if d.Name == "ippools.causeway.dev" && d.DeletionTimestamp != nil {
-				return nil
+			if d.Name == "ippools.causeway.dev" {
+				state = fmt.Sprintf("is there, deleted at %v", d.DeletionTimestamp)
+				if d.DeletionTimestamp != nil {
+					return nil
+				}
 			}
 		}
-		return fmt.Errorf("the definition of pools is not waiting")
+		return fmt.Errorf("the definition of pools is not waiting: it %s", state)
 	}))
 	uninstall := func() {
 		t.Helper()

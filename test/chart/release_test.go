@@ -227,7 +227,17 @@ func (c *cluster) startPod() {
 		ObjectMeta: metav1.ObjectMeta{Name: "10.211.0.0-26", Finalizers: []string{v1alpha1.FinalizerBlock}},
 		Spec:       v1alpha1.IPBlockSpec{CIDR: "10.211.0.0/26", Pool: "default-v4", Node: "n1", NodeAddresses: []string{"192.0.2.1"}},
 	}
-	// The pool first needs its finalizer from the controller, and the API server has to hear of the policies.
+	// The pool first needs its finalizer from the controller. The API server asks for it as soon as it has heard of the policies.
+	must(c.t, retry.Until(ctx, 60*time.Second, func() error {
+		var pool v1alpha1.IPPool
+		if err := c.Client.Get(ctx, client.ObjectKey{Name: block.Spec.Pool}, &pool); err != nil {
+			return err
+		}
+		if !slices.Contains(pool.Finalizers, v1alpha1.FinalizerPool) {
+			return errors.New("the controller has not put its finalizer on the pool")
+		}
+		return nil
+	}))
 	must(c.t, retry.Until(ctx, 60*time.Second, func() error { return client.IgnoreAlreadyExists(controller.Create(ctx, block)) }))
 	var token string
 	must(c.t, retry.Until(ctx, 30*time.Second, func() (err error) { token, err = c.AgentToken(ctx, "n1"); return err }))

@@ -38,7 +38,11 @@ func (r *Reconciler) departed(ctx context.Context, node string) (reconcile.Resul
 	if wait := until.Sub(r.o.Now()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait + 10*time.Millisecond}, nil
 	}
-	return reconcile.Result{}, r.cleanUp(ctx, node)
+	wait, err := r.cleanUp(ctx, node)
+	if wait > 0 {
+		wait += 10 * time.Millisecond
+	}
+	return reconcile.Result{RequeueAfter: wait}, err
 }
 
 // hadANode says whether there is a NodeNetwork of this name whose Node has been seen.
@@ -70,23 +74,39 @@ func (r *Reconciler) left(ctx context.Context, node string) (bool, error) {
 	return r.o.Blocks.HasLeft(node), nil
 }
 
-// cleanUp deletes all that the node had, endpoints first, and stops when the Node comes back.
-func (r *Reconciler) cleanUp(ctx context.Context, node string) error {
+// cleanUp deletes all that the node had, endpoints first. It stops when the Node comes back, and when its agent does: then it
+// returns how long that one's lease is good for.
+func (r *Reconciler) cleanUp(ctx context.Context, node string) (time.Duration, error) {
 	for _, step := range []func(context.Context, string) error{r.dropEndpoints, r.o.Blocks.DeleteAll, r.dropReports, r.dropNodeNetwork, r.dropLease} {
 		var n corev1.Node
 		err := r.o.Live.Get(ctx, client.ObjectKey{Name: node}, &n)
 		if err == nil {
-			return nil
+			return 0, nil
 		}
 		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("make sure that node %s is gone: %w", node, err)
+			return 0, fmt.Errorf("make sure that node %s is gone: %w", node, err)
+		}
+		if wait, err := r.renewed(ctx, node); wait > 0 || err != nil {
+			return wait, err
 		}
 		if err := step(ctx, node); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	log.FromContext(ctx).Info("cleaned up after a deleted node", "node", node)
-	return nil
+	return 0, nil
+}
+
+// renewed asks the API server whether an agent has renewed its lease, since the watch may be late, and returns how long it is good
+// for then.
+func (r *Reconciler) renewed(ctx context.Context, node string) (time.Duration, error) {
+	lease, err := r.lease(ctx, node)
+	if err != nil || lease == nil {
+		return 0, err
+	}
+	r.pulse.Observe(node, lease)
+	expires, _ := r.pulse.Expires(node)
+	return max(expires.Sub(r.o.Now()), 0), nil
 }
 
 func (r *Reconciler) dropEndpoints(ctx context.Context, node string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,7 +112,8 @@ func New(o Options) (*Agent, error) {
 	a.view = cluster.NewView(o.Node, a.noteChange)
 	a.pools = addresses.NewPools(a.view.Namespace)
 	settings := report.Settings{Client: api.Client, Node: o.Node, Log: o.Log, Observed: a.metrics.reported}
-	a.network, a.claim, a.bgpState = report.NewNetwork(settings), report.NewClaim(settings), report.NewBGPState(settings)
+	a.network, a.bgpState = report.NewNetwork(settings), report.NewBGPState(settings)
+	a.claim = report.NewClaim(settings, func(released []netip.Prefix) { a.book.SetListed(released) })
 	a.events, a.lease = report.NewEvents(settings, a.network), report.NewLease(settings, func() error { return a.health.Hanging(context.Background()) })
 	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: o.Reserve, Linger: o.Linger, DemandChanged: func() { a.ledger.Wake() }})
 	identity, err := cluster.IdentityOf(o.Node, o.Config)
@@ -176,7 +178,10 @@ func (a *Agent) noteNode() {
 
 // watch names the kinds that the agent follows.
 func (a *Agent) watch(ctx context.Context) error {
-	own := cluster.Handler[*v1alpha1.NodeNetwork]{Set: a.network.Observe, Drop: a.network.Gone}
+	own := cluster.Handler[*v1alpha1.NodeNetwork]{Set: a.network.Observe, Drop: func(o *v1alpha1.NodeNetwork) {
+		a.network.Gone(o)
+		a.claim.Recheck() // the controller deletes both for a Node that is gone, the claim first
+	}}
 	if err := a.view.Follow(ctx, a.api, own); err != nil {
 		return err
 	}

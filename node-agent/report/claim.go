@@ -37,6 +37,7 @@ type Rendered struct {
 // Claim keeps the node's BlockClaim.
 type Claim struct {
 	writer *Writer[*v1alpha1.BlockClaim]
+	listed func(released []netip.Prefix)
 
 	mu       sync.Mutex
 	shares   []addressbook.Share
@@ -51,6 +52,8 @@ type Settings struct {
 	Log    logr.Logger
 	// Observed is told how each write ended, by the kind of its object.
 	Observed func(kind string, outcome Outcome)
+	// Random returns a number from 0 up to 1. It spreads the writes of many nodes. Nil stands for the usual source.
+	Random func() float64
 }
 
 func (s Settings) observe(kind string) func(Outcome) {
@@ -61,22 +64,29 @@ func (s Settings) observe(kind string) func(Outcome) {
 	}
 }
 
-// NewClaim returns the keeper of a node's BlockClaim. It creates the object when there is something to say.
-func NewClaim(s Settings) *Claim {
-	c := &Claim{}
+// NewClaim returns the keeper of a node's BlockClaim. It creates the object when there is something to say. listed is told which
+// blocks the stored object lists as released; it must not block.
+func NewClaim(s Settings, listed func(released []netip.Prefix)) *Claim {
+	c := &Claim{listed: listed}
 	empty := func() *v1alpha1.BlockClaim {
 		return &v1alpha1.BlockClaim{ObjectMeta: metav1.ObjectMeta{Name: s.Node}}
 	}
 	what := "BlockClaim " + s.Node
 	c.writer = New(Options[*v1alpha1.BlockClaim]{
 		What: what, API: object[*v1alpha1.BlockClaim]{client: s.Client, what: what, empty: empty}, Empty: empty,
-		Spec: c.spec, Status: c.status, Limits: claimLimits, Log: s.Log, Observed: s.observe("BlockClaim"),
+		Spec: c.spec, Status: c.status, Limits: claimLimits, Random: s.Random, Log: s.Log, Observed: s.observe("BlockClaim"),
 	})
 	return c
 }
 
 // Run writes until the context ends.
 func (c *Claim) Run(ctx context.Context) { c.writer.Run(ctx) }
+
+// Recheck tells that somebody else may have changed or deleted the object, which is not watched.
+func (c *Claim) Recheck() {
+	c.writer.doubt()
+	c.writer.Wake()
+}
 
 // SetShares says what the node has and wants of each pool.
 func (c *Claim) SetShares(shares []addressbook.Share) {
@@ -100,6 +110,7 @@ func (c *Claim) spec(stored *v1alpha1.BlockClaim) (*v1alpha1.BlockClaim, Urgency
 	if !c.counted {
 		return stored, Unchanged // what an earlier run asked for stands
 	}
+	c.listed(releasedIn(stored))
 	next := stored.DeepCopy()
 	next.Spec.Pools = nil
 	for _, s := range c.shares[:min(len(c.shares), maxPools)] {
@@ -108,6 +119,17 @@ func (c *Claim) spec(stored *v1alpha1.BlockClaim) (*v1alpha1.BlockClaim, Urgency
 		})
 	}
 	return next, specUrgency(stored.Spec, next.Spec)
+}
+
+func releasedIn(claim *v1alpha1.BlockClaim) (out []netip.Prefix) {
+	for _, p := range claim.Spec.Pools {
+		for _, text := range p.Released {
+			if cidr, err := netip.ParsePrefix(text); err == nil {
+				out = append(out, cidr)
+			}
+		}
+	}
+	return out
 }
 
 // specUrgency is Urgent where pods wait or blocks go back, Lazy where less is asked for than before.

@@ -194,7 +194,7 @@ func network(s *store[*v1alpha1.NodeNetwork]) *Network {
 }
 
 func claim(s *store[*v1alpha1.BlockClaim]) *Claim {
-	c := NewClaim(testSettings)
+	c := NewClaim(testSettings, func([]netip.Prefix) {})
 	c.writer.o.API = s
 	return c
 }

@@ -97,7 +97,7 @@ type Book struct {
 	endpoints map[string]*Endpoint
 	holders   map[netip.Addr]map[string]struct{} // address to the interfaces that hold it
 	waiting   map[string]int                     // pool to waiting pods
-	released  map[netip.Prefix]bool              // released before the block was seen, or before a restart
+	released  map[netip.Prefix]bool              // blocks that were given back, some before a restart, until the claim does not list them
 	changed   chan struct{}                      // closed and replaced when an address may have become free
 	demand    func()                             // called, without the lock, when the demand may have changed
 }
@@ -213,13 +213,21 @@ func (b *Book) SetBlocks(blocks []Block) {
 			delete(b.blocks, cidr)
 		}
 	}
-	for cidr := range b.released {
-		if !seen[cidr] {
-			delete(b.released, cidr) // the controller has taken it; the next one of this name is a new block
-		}
-	}
 	if wake {
 		b.wake()
+	}
+}
+
+// SetListed notes which blocks the node's claim in the API lists as released. One that is gone, and not listed any more, is
+// forgotten: the next one of its name is a new block. As long as the claim lists the name, the controller would take a new block
+// for the released one and delete it, so no address of it is given out.
+func (b *Book) SetListed(released []netip.Prefix) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for cidr := range b.released {
+		if b.blocks[cidr] == nil && !slices.Contains(released, cidr) {
+			delete(b.released, cidr)
+		}
 	}
 }
 

@@ -231,6 +231,31 @@ func TestReleasedBlocksOfAnEarlierRunServeNobody(t *testing.T) {
 	}
 }
 
+// The controller deletes what the stored claim lists as released, so a new block of such a name serves nobody before the claim says
+// otherwise.
+func TestANewBlockServesNobodyWhileTheClaimListsItsNameAsReleased(t *testing.T) {
+	b := newTestBook(&clock{}, 0)
+	b.SetPools([]Pool{pool("p", "10.0.0.0/16", 63)})
+	cidr := netip.MustParsePrefix("10.0.0.0/26")
+	b.SetReleased([]netip.Prefix{cidr})
+	b.SetBlocks([]Block{own("10.0.0.0/26", "p")})
+	b.SetBlocks(nil) // the controller has taken it
+	b.SetListed([]netip.Prefix{cidr})
+	b.SetBlocks([]Block{own("10.0.0.0/26", "p")})
+	if _, err := b.Reserve(ended(), ask("a", "p")); err == nil {
+		t.Fatal("a block served a pod whose name the claim lists as released")
+	}
+	if shares, _ := b.Shares(); len(shares[0].Released) != 1 {
+		t.Fatalf("the new block does not go back: %+v", shares)
+	}
+	b.SetBlocks(nil)
+	b.SetListed(nil)
+	b.SetBlocks([]Block{own("10.0.0.0/26", "p")})
+	if _, err := b.Reserve(ended(), ask("a", "p")); err != nil {
+		t.Fatalf("the name is free again: %v", err)
+	}
+}
+
 func TestTerminatingBlockIsReleasedWhenEmpty(t *testing.T) {
 	b := newTestBook(&clock{}, 16)
 	b.SetPools([]Pool{pool("p", "10.0.0.0/16", 63)})

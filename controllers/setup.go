@@ -118,7 +118,11 @@ func New(cfg *rest.Config, o Options) (manager.Manager, error) {
 	if err := addServers(mgr, cfg, o); err != nil {
 		return nil, err
 	}
-	if err := addReconcilers(mgr, o); err != nil {
+	endpoints, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	if err != nil {
+		return nil, fmt.Errorf("set up the watch of WorkloadEndpoints: %w", err)
+	}
+	if err := AddReconcilers(mgr, endpoints, o); err != nil {
 		return nil, err
 	}
 	return mgr, nil
@@ -143,12 +147,8 @@ func addServers(mgr manager.Manager, cfg *rest.Config, o Options) error {
 	return nil
 }
 
-// addReconcilers makes the parts and connects them.
-func addReconcilers(mgr manager.Manager, o Options) error {
-	endpoints, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
-	if err != nil {
-		return fmt.Errorf("set up the watch of WorkloadEndpoints: %w", err)
-	}
+// AddReconcilers makes the parts and connects them. endpoints lists and watches WorkloadEndpoints, past the manager's cache.
+func AddReconcilers(mgr manager.Manager, endpoints client.WithWatch, o Options) error {
 	events := mgr.GetEventRecorder("causeway-controller")
 	var poolsRoom *pools.Reconciler
 	var nodesRoom *nodes.Reconciler

@@ -58,7 +58,7 @@ type Reconciler struct {
 	synced []cache.InformerSynced
 
 	// round is held while blocks are created, so that no pool goes away under them.
-	round     sync.Mutex
+	round     turn
 	shortages shortages
 	adopted   bool
 
@@ -74,7 +74,7 @@ func New(o Options) (*Reconciler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reconciler{o: o, meters: m, state: blockplan.New()}, nil
+	return &Reconciler{o: o, meters: m, state: blockplan.New(), round: newTurn()}, nil
 }
 
 // +kubebuilder:rbac:groups=causeway.dev,resources=ippools;ipreservations;nodenetworks;blockclaims;workloadendpoints,verbs=get;list;watch

@@ -2,6 +2,7 @@ package blocks
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,6 +52,7 @@ func (s *shortages) update(now time.Time, isPool func(string) bool, plan blockpl
 			changed = append(changed, name)
 		}
 	}
+	slices.Sort(changed)
 	return changed
 }
 

@@ -2,6 +2,7 @@ package pools
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -61,7 +62,7 @@ func (r *Reconciler) Changed(pool string) {
 func (r *Reconciler) AllChanged() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for name := range r.names {
+	for _, name := range slices.Sorted(maps.Keys(r.names)) {
 		if r.wake != nil {
 			r.wake(name)
 		}
@@ -141,10 +142,7 @@ func changedReports(before, after []v1alpha1.PoolReport) []string {
 		}
 		delete(said, p.Pool)
 	}
-	for pool := range said {
-		out = append(out, pool)
-	}
-	return out
+	return slices.AppendSeq(out, slices.Values(slices.Sorted(maps.Keys(said))))
 }
 
 func requestFor(pool string) reconcile.Request {

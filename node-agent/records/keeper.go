@@ -3,6 +3,7 @@ package records
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -80,6 +81,8 @@ type Options struct {
 	Log   logr.Logger
 	// Report tells people of a record that the agent does not believe.
 	Report func(record *v1alpha1.WorkloadEndpoint, reason error)
+	// Random is that of QueueOptions.
+	Random func() float64
 }
 
 // Keeper reads records at the start, and repairs links and records that differ from the book. It has a pace of its own:
@@ -115,6 +118,9 @@ type repair struct {
 
 // NewKeeper returns a keeper.
 func NewKeeper(o Options) *Keeper {
+	if o.Random == nil {
+		o.Random = rand.Float64
+	}
 	return &Keeper{
 		o: o, links: make(chan struct{}, 1), lost: make(chan string, 1024), seen: make(chan struct{}, 1),
 		strays: map[string]stray{}, unconfirmed: map[string]bool{}, patience: map[string]repair{},
@@ -323,7 +329,7 @@ func (k *Keeper) mendOrRelease(ctx context.Context, e addressbook.Endpoint, lost
 		}
 	}
 	r.tries++
-	r.due = time.Now().Add(repairBackoff.pause(r.tries))
+	r.due = time.Now().Add(repairBackoff.pause(r.tries, k.o.Random))
 	k.mu.Lock()
 	k.patience[e.Interface] = r
 	k.mu.Unlock()
@@ -399,7 +405,7 @@ func (k *Keeper) judge(ctx context.Context) time.Duration {
 			continue
 		}
 		s.tries++
-		s.due = time.Now().Add(repairBackoff.pause(s.tries))
+		s.due = time.Now().Add(repairBackoff.pause(s.tries, k.o.Random))
 		k.mu.Lock()
 		k.strays[strayKey(s.record)] = s
 		k.mu.Unlock()

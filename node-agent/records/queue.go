@@ -31,7 +31,7 @@ var (
 	refusedBackoff = backoff{time.Second, 2 * time.Minute}
 )
 
-func (b backoff) pause(tries int) time.Duration {
+func (b backoff) pause(tries int, random func() float64) time.Duration {
 	d := b.first
 	for range tries - 1 {
 		if d *= 2; d >= b.last {
@@ -39,7 +39,7 @@ func (b backoff) pause(tries int) time.Duration {
 			break
 		}
 	}
-	return d/2 + rand.N(d/2+1)
+	return d/2 + time.Duration(random()*float64(d/2))
 }
 
 // Refusal is a record that the API server does not let the agent write or remove.
@@ -61,6 +61,8 @@ type QueueOptions struct {
 	Pended func(Pending)
 	// Refused is told all refused records whenever there is one more or one less.
 	Refused func([]Refusal)
+	// Random returns a number from 0 up to 1. It spreads the requests of many nodes. Nil stands for the usual source.
+	Random func() float64
 }
 
 // Pending is what the queue knows and the API does not.
@@ -101,6 +103,9 @@ type task struct {
 
 // NewQueue returns an empty queue.
 func NewQueue(o QueueOptions) *Queue {
+	if o.Random == nil {
+		o.Random = rand.Float64
+	}
 	return &Queue{o: o, wake: make(chan struct{}, 1), tasks: map[string]*task{}, changed: make(chan struct{})}
 }
 
@@ -308,7 +313,7 @@ func (q *Queue) finish(key string, asked task, err error) {
 		q.away = 0
 	case !errors.Is(err, context.Canceled):
 		q.away++
-		q.awayTill = time.Now().Add(awayBackoff.pause(q.away))
+		q.awayTill = time.Now().Add(awayBackoff.pause(q.away, q.o.Random))
 		if q.away == 1 {
 			begins = true
 			q.o.Log.Info("The API server does not take records; pods start and end without it, and their records follow", "reason", err.Error())
@@ -320,7 +325,7 @@ func (q *Queue) finish(key string, asked task, err error) {
 		q.drop(key)
 	case current && no:
 		t.tries++
-		t.due = time.Now().Add(refusedBackoff.pause(t.tries))
+		t.due = time.Now().Add(refusedBackoff.pause(t.tries, q.o.Random))
 		q.refuse(t, err)
 	}
 	close(q.changed)

@@ -32,7 +32,7 @@ func NewBGPState(s Settings) *BGPState {
 	what := "BGPNodeState " + s.Node
 	b.writer = New(Options[*v1alpha1.BGPNodeState]{
 		What: what, API: object[*v1alpha1.BGPNodeState]{client: s.Client, what: what, empty: empty}, Empty: empty,
-		Status: b.status, Limits: bgpLimits, Log: s.Log, Observed: s.observe("BGPNodeState"),
+		Status: b.status, Limits: bgpLimits, Random: s.Random, Log: s.Log, Observed: s.observe("BGPNodeState"),
 	})
 	return b
 }

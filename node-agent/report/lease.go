@@ -32,7 +32,12 @@ type Lease struct {
 }
 
 // NewLease returns the keeper of an agent's lease. An agent that is not healthy does not renew it.
-func NewLease(s Settings, healthy func() error) *Lease { return &Lease{s: s, healthy: healthy} }
+func NewLease(s Settings, healthy func() error) *Lease {
+	if s.Random == nil {
+		s.Random = rand.Float64
+	}
+	return &Lease{s: s, healthy: healthy}
+}
 
 // Renewed returns when the API server last took a renewal.
 func (l *Lease) Renewed() time.Time {
@@ -56,7 +61,7 @@ func (l *Lease) Run(ctx context.Context) {
 		}
 		failed = err != nil
 		// Agents that were started together must not write together for ever.
-		if !sleep(ctx, leaseRenewal+rand.N(leaseRenewal/20)) {
+		if !sleep(ctx, leaseRenewal+time.Duration(l.s.Random()*float64(leaseRenewal/20))) {
 			return
 		}
 	}

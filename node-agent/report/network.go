@@ -43,7 +43,7 @@ func NewNetwork(s Settings) *Network {
 	what := "NodeNetwork " + s.Node
 	n.writer = New(Options[*v1alpha1.NodeNetwork]{
 		What: what, API: object[*v1alpha1.NodeNetwork]{client: s.Client, what: what, empty: empty}, Watched: true,
-		Status: n.status, Limits: networkLimits, Log: s.Log, Observed: s.observe("NodeNetwork"),
+		Status: n.status, Limits: networkLimits, Random: s.Random, Log: s.Log, Observed: s.observe("NodeNetwork"),
 	})
 	return n
 }

@@ -36,6 +36,11 @@ test: deps build kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, A
 	cd image && go test ./...
 	CAUSEWAY_LAB_KERNEL=$(KERNEL) go test -p $(TEST_PARALLEL) -timeout 30m $(ARGS) ./...
 
+.PHONY: simulate
+simulate: ## Simulate address management: a million operations, or ARGS="-operations 1e9" for a night, ARGS="-seed N" to see one world
+	go test ./test/simulation -run TestNoAddressIsGivenTwice -count=1 -timeout 0 -v -args -operations 1e6 $(ARGS)
+	go test ./test/exploration -run TestEveryState -count=1 -timeout 0 -v -args -within 10m
+
 .PHONY: bench
 bench: deps build ## Measure beside the reference plugins and hand-made routes (ARGS="-only add,idle")
 	go run ./test/bench $(ARGS)

@@ -144,8 +144,12 @@ func (f *fleet) restart(ctx context.Context, controller *process, label string) 
 	if err := n.want(ctx, 64*have); err != nil {
 		return err
 	}
+	before, err := f.b.readServer(ctx)
+	if err != nil {
+		return err
+	}
 	began := time.Now()
-	controller, err := f.b.startController()
+	controller, err = f.b.startController()
 	if err != nil {
 		return err
 	}
@@ -160,6 +164,15 @@ func (f *fleet) restart(ctx context.Context, controller *process, label string) 
 	}); err != nil {
 		return err
 	}
-	f.b.table.judge(took <= firstDecision, label+": start to first block", "<= 15 s", "%.1f s", took.Seconds())
+	used, err := controller.processor()
+	if err != nil {
+		return err
+	}
+	after, err := f.b.readServer(ctx)
+	if err != nil {
+		return err
+	}
+	f.b.table.judge(took <= firstDecision, label+": start to first block", "<= 15 s", "%.1f s; processor time of the controller %.1f s, of the API server %.1f s",
+		took.Seconds(), used.Seconds(), after.since(before).processor)
 	return f.judgeMemory(ctx, controller, label+", after a restart")
 }

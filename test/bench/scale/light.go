@@ -226,6 +226,7 @@ func (n *light) listen(ctx context.Context, version func() string) {
 	for _, w := range []struct{ path, accept string }{
 		{groupPath + "ippools", plainJSON},
 		{groupPath + "ipblocks", plainJSON},
+		{groupPath + "ipreservations", plainJSON},
 		{groupPath + "nodenetworks", plainJSON},
 		{groupPath + "bgppeers", plainJSON},
 		{groupPath + "bgpconfigurations", plainJSON},

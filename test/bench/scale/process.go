@@ -117,3 +117,20 @@ func (p *process) restMemory(ctx context.Context) (now, peak float64, err error)
 	}
 	return now, peak, nil
 }
+
+// processor returns the processor time that a process has used.
+func (p *process) processor() (time.Duration, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("read a process's processor time: %w", err)
+	}
+	// The name in parentheses may hold spaces. User and system time are the 12th and 13th field behind it, in hundredths.
+	_, rest, _ := strings.Cut(string(raw), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("read a process's processor time: %q", raw)
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(err1, err2)
+}

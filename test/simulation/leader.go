@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,6 +24,7 @@ import (
 type leader struct {
 	*process
 	parts []manager.Runnable
+	ended atomic.Bool // a part has failed, which ends the program; somebody starts it again
 }
 
 // startLeader starts a controller's program. There is no election: all of them lead.
@@ -37,9 +39,25 @@ func (w *World) startLeader(name string) *leader {
 		panic(fmt.Sprintf("set up a controller: %v", err))
 	}
 	for _, part := range l.parts {
-		go func() { _ = part.Start(ctx) }()
+		go func() {
+			if err := part.Start(ctx); err != nil && ctx.Err() == nil {
+				l.ended.Store(true)
+			}
+		}()
 	}
 	return l
+}
+
+// restart starts controllers again whose program has ended.
+func (w *World) restart() {
+	for i, l := range w.leaders {
+		if l.ended.Load() {
+			w.note("%s has ended, and starts again", l.name)
+			w.gate.kill(l.process)
+			w.settle()
+			w.leaders[i] = w.startLeader(l.name)
+		}
+	}
 }
 
 // programManager is what the reconcilers need of controller-runtime's manager. Methods that they don't need panic.

@@ -89,6 +89,7 @@ func (w *World) retry() bool {
 // flow lets time pass without a fault: every call is answered and every watch is up to date.
 func (w *World) flow(d time.Duration) {
 	for deadline := time.Now().Add(d); ; {
+		w.restart()
 		calls := w.gate.waiting(func(c *call) bool { return !c.answered })
 		backlog := w.backlog()
 		for _, c := range calls {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/klog/v2"
 )
@@ -121,23 +122,34 @@ func inProcesses(t *testing.T, n int) {
 	}
 }
 
-// Each planted bug is found in less than a minute.
+// Each planted bug is found with less than a minute of one processor's time.
 func TestPlantedBugsAreFound(t *testing.T) {
 	for _, bug := range []Bug{SkipFinalizer, FreeBeforeUnlink, ReuseBeforeRecordsEnd, IgnoreTerminating, TrustStaleList} {
 		t.Run(bug.String(), func(t *testing.T) {
-			folder, started := memory(t), time.Now()
+			folder, started := memory(t), processorTime(t)
 			for seed := uint64(1); ; seed++ {
 				out := run(t, folder, seed, steps(seed), bug, nil)
+				used := processorTime(t) - started
 				if len(out.Failures) > 0 {
-					t.Logf("found in %v by seed %d after %d steps: %s", time.Since(started).Round(time.Millisecond), seed, out.Done, out.Failures[0])
+					t.Logf("found in %v by seed %d after %d steps: %s", used.Round(time.Millisecond), seed, out.Done, out.Failures[0])
 					return
 				}
-				if time.Since(started) > time.Minute {
+				if used > time.Minute {
 					t.Fatalf("not found in a minute and %d worlds", seed)
 				}
 			}
 		})
 	}
+}
+
+// processorTime is what this process has used. Other programs on the machine do not count.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // The same steps make the same happen, so a failing seed can be run again and made short.

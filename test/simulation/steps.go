@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -72,15 +73,16 @@ func steps(seed uint64) []Step {
 
 // do carries a step out. One for which nothing is possible does nothing.
 func (w *World) do(s Step) {
+	w.restart()
 	switch s.Kind {
 	case serveCall, applyCall, loseRequest, loseAnswer, serveLate:
 		w.doCall(s)
 	case deliverChange:
-		if f, ok := pick(w.backlog(), s.Number, watcherKey); ok {
+		if f, ok := pick(w.backlog(), s.Number, watcherKey); ok && (!w.slow(f) || s.Number>>20%8 == 0) {
 			w.deliver(f, 1+int(s.Number>>8%4))
 		}
 	case relist:
-		if f, ok := pick(w.backlog(), s.Number, watcherKey); ok {
+		if f, ok := pick(w.backlog(), s.Number, watcherKey); ok && !w.slow(f) {
 			w.deliver(f, 0)
 		}
 	case wait:
@@ -94,6 +96,13 @@ func (w *World) do(s Step) {
 		w.doMachine(s)
 	}
 	w.settle()
+}
+
+// slow watches are far behind the others; which ones are depends on the seed.
+func (w *World) slow(f watcher) bool {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(f.key()))
+	return mix(h.Sum64()^w.seed)%5 == 0
 }
 
 // pause is mostly short. Agents that run without their Node are not kept waiting long.

@@ -22,6 +22,12 @@ func TestReservedAddresses(t *testing.T) {
 		bits := int32(29)
 		s.BlockSize, s.Reserved = &bits, []string{"10.70.0.2", "10.70.0.4-10.70.0.5"}
 	}))
+	l.Eventually(t, lab.Settle, "the pool is ready", func() error {
+		if s, err := poolStatus(ctx, l, "small"); err != nil || s.NodesReady != 2 {
+			return fmt.Errorf("%w: %+v", err, s)
+		}
+		return nil
+	})
 	first := l.MustStartPod(t, 0, "default/first")
 	neighbour := l.MustStartPod(t, 1, "default/neighbour")
 	kept := first.V4()

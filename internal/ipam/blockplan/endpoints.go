@@ -116,10 +116,12 @@ func (s *State) count(a netip.Addr, by int64) bool {
 	return len(blocks) > 0
 }
 
+// vast says that a prefix has more addresses than a block of the largest size.
+func vast(p netip.Prefix) bool { return p.Addr().BitLen()-p.Bits() > 12 }
+
 // pieces calls something for each address in use in a prefix.
 func (s *State) pieces(p netip.Prefix, do func(netip.Addr)) {
-	const few = 12 // bits: more addresses than a block of the largest size has
-	if p.Addr().BitLen()-p.Bits() > few {
+	if vast(p) {
 		for a := range s.addresses {
 			if p.Contains(a) {
 				do(a)

@@ -54,8 +54,18 @@ func (p *pool) wholly() []netip.Prefix {
 // InUse returns the lowest few addresses of a set in a prefix that pods have, and how many there are.
 func (s *State) InUse(set *reservation.Set, within netip.Prefix) ([]netip.Addr, int) {
 	var found []netip.Addr
-	for _, p := range set.Prefixes(within) {
-		s.pieces(p, func(a netip.Addr) { found = append(found, a) })
+	note := func(a netip.Addr) { found = append(found, a) }
+	prefixes := set.Prefixes(within)
+	if slices.ContainsFunc(prefixes, vast) { // one walk over all addresses in use, not one for each large part of the set
+		s.pieces(within, func(a netip.Addr) {
+			if set.Contains(a) {
+				note(a)
+			}
+		})
+		prefixes = nil
+	}
+	for _, p := range prefixes {
+		s.pieces(p, note)
 	}
 	slices.SortFunc(found, netip.Addr.Compare)
 	return found[:min(len(found), shownInUse)], len(found)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/causeway-net/causeway/test/namespaces"
 )
 
@@ -14,6 +16,13 @@ func Main(m *testing.M) int { return namespaces.Main(m, prepare) }
 
 func prepare() error {
 	if err := namespaces.Prepare(); err != nil {
+		return err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
 		return err
 	}
 	return os.MkdirAll("/run/frr", 0o777)

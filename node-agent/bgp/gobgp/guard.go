@@ -13,8 +13,12 @@ import (
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 )
 
-// openTimeout is how long a connected peer may take to say OPEN and KEEPALIVE. GoBGP would wait four minutes.
-const openTimeout = 10 * time.Second
+const (
+	// openTimeout is how long a connected peer may take to say OPEN and KEEPALIVE. GoBGP would wait four minutes.
+	openTimeout = 10 * time.Second
+	// farewell is how long a connection stays open for the peer to read our NOTIFICATION.
+	farewell = 5 * time.Second
+)
 
 // guard is the connection that GoBGP gets. It passes on only what GoBGP can digest, ends the session over the rest, and
 // notes in passing what the status needs: errors in words and how many prefixes have gone out.
@@ -33,6 +37,8 @@ type guard struct {
 
 	// muted: nothing more is written. ended: the reason is known, so the end of the connection is not news.
 	muted, ended atomic.Bool
+	// told: a NOTIFICATION of ours is the last that was written.
+	told atomic.Bool
 
 	out  sync.Mutex
 	rest []byte // the beginning of a message that GoBGP has not written to its end
@@ -148,9 +154,42 @@ func (g *guard) end(code, sub byte, words string) error {
 	g.failed(fault{words, true})
 	_ = g.TCPConn.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = g.TCPConn.Write(notification(code, sub))
+	g.told.Store(true)
 	g.muted.Store(true)
-	_ = g.TCPConn.Close()
+	_ = g.Close()
 	return io.EOF
+}
+
+// Close ends the connection. Where a NOTIFICATION was its last word, the peer gets the time to read it. The kernel answers
+// data that nobody reads any more with a reset, and a peer that writes at that moment sees the reset first: it would take
+// a session that was deleted for one that restarts, and keep its routes for minutes (RFC 4724 section 4.2).
+func (g *guard) Close() error {
+	if g.told.Swap(false) {
+		if err := g.linger(); err == nil {
+			return nil
+		}
+	}
+	return g.TCPConn.Close()
+}
+
+// linger closes the connection for GoBGP and our side of it for the peer, and reads what still comes until the peer closes.
+func (g *guard) linger() error {
+	file, err := g.File() // a copy of the descriptor keeps the kernel's socket open
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	rest, err := net.FileConn(file)
+	if err != nil {
+		return err
+	}
+	_ = g.CloseWrite()
+	go func() {
+		defer rest.Close()
+		_ = rest.SetReadDeadline(time.Now().Add(farewell))
+		_, _ = io.Copy(io.Discard, rest)
+	}()
+	return g.TCPConn.Close()
 }
 
 func (g *guard) lost(err error) error {
@@ -169,19 +208,23 @@ func (g *guard) Write(b []byte) (int, error) {
 	if g.muted.Load() {
 		return len(b), nil
 	}
-	g.follow(b)
-	return g.TCPConn.Write(b)
+	told := g.follow(b)
+	n, err := g.TCPConn.Write(b)
+	if told && err == nil {
+		g.told.Store(true)
+	}
+	return n, err
 }
 
-// follow splits what GoBGP writes into messages.
-func (g *guard) follow(b []byte) {
+// follow splits what GoBGP writes into messages, and says whether a NOTIFICATION is among them.
+func (g *guard) follow(b []byte) (told bool) {
 	g.out.Lock()
 	defer g.out.Unlock()
 	g.rest = append(g.rest, b...)
 	for len(g.rest) >= headerLength {
 		n := int(binary.BigEndian.Uint16(g.rest[16:]))
 		if n < headerLength || len(g.rest) < n {
-			return
+			return told
 		}
 		body := g.rest[headerLength:n]
 		switch g.rest[18] {
@@ -189,6 +232,7 @@ func (g *guard) follow(b []byte) {
 			code, sub, data := splitNotification(body)
 			g.failed(fault{notificationWords(g.session, code, sub, data, false), conclusive(code, sub)})
 			g.ended.Store(true)
+			told = true
 		case typeUpdate:
 			g.count(body)
 		}
@@ -197,6 +241,7 @@ func (g *guard) follow(b []byte) {
 	if len(g.rest) == 0 {
 		g.rest = nil
 	}
+	return told
 }
 
 // count notes the prefixes of an UPDATE that we sent.

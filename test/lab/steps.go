@@ -9,7 +9,7 @@ import (
 )
 
 // Settle is the limit for what should take a moment.
-const Settle = 30 * time.Second
+const Settle = 90 * time.Second
 
 // Create creates an object.
 func (l *Lab) Create(t testing.TB, o client.Object) {

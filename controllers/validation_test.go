@@ -34,6 +34,14 @@ func TestPoolValidation(t *testing.T) {
 		{"single with a tunnel", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/24", BlockSize: size(32)}, "encapsulation None"},
 		{"loopback", v1alpha1.IPPoolSpec{CIDR: "127.0.0.0/16"}, "unicast"},
 		{"multicast", v1alpha1.IPPoolSpec{CIDR: "224.0.0.0/16"}, "unicast"},
+		{"exceptions", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NATOutgoing: true, NATOutgoingExcept: []string{"192.168.0.0/16", "10.9.0.1/32"}}, ""},
+		{"v6 exceptions", v1alpha1.IPPoolSpec{CIDR: "fd00::/48", NATOutgoing: true, NATOutgoingExcept: []string{"fd01::1/64", "fd09::/32"}}, "canonical"},
+		{"an exception of the other family", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NATOutgoing: true, NATOutgoingExcept: []string{"fd09::/32"}}, "other family"},
+		{"an exception with host bits", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NATOutgoing: true, NATOutgoingExcept: []string{"192.168.0.1/16"}}, "canonical"},
+		{"an exception that is an address", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NATOutgoing: true, NATOutgoingExcept: []string{"192.168.0.1"}}, "not a CIDR"},
+		{"an exception twice", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NATOutgoing: true, NATOutgoingExcept: []string{"192.168.0.0/16", "192.168.0.0/16"}}, "Duplicate"},
+		{"everything is an exception", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NATOutgoing: true, NATOutgoingExcept: []string{"0.0.0.0/0"}}, "set natOutgoing to false"},
+		{"exceptions from nothing", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NATOutgoingExcept: []string{"192.168.0.0/16"}}, "natOutgoing is true"},
 		{"unknown mode", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", Encapsulation: "GRE"}, "Unsupported value"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

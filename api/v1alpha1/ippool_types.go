@@ -39,6 +39,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || has(self.blockSize) || cidr(self.cidr).prefixLength() <= (cidr(self.cidr).ip().family() == 4 ? 26 : 122)",message="the pool is smaller than the default block (/26, for IPv6 /122): set blockSize",fieldPath=".blockSize"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || cidr(self.cidr).ip().family() == 4 || !self.encapsulation.startsWith('IPIP')",message="IPIP carries IPv4 only; use None, VXLAN or VXLANCrossSubnet for an IPv6 pool",fieldPath=".encapsulation"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.blockSize) || self.encapsulation == 'None' || self.blockSize != (cidr(self.cidr).ip().family() == 4 ? 32 : 128)",message="blocks of one address leave none for the tunnel: use a shorter blockSize, or encapsulation None",fieldPath=".encapsulation"
+// +kubebuilder:validation:XValidation:rule="!has(self.natOutgoingExcept) || !isCIDR(self.cidr) || self.natOutgoingExcept.all(e, !isCIDR(e) || cidr(e).ip().family() == cidr(self.cidr).ip().family())",message="an entry is of the other family than the pool",fieldPath=".natOutgoingExcept"
+// +kubebuilder:validation:XValidation:rule="!has(self.natOutgoingExcept) || size(self.natOutgoingExcept) == 0 || (has(self.natOutgoing) && self.natOutgoing)",message="exceptions mean something only where natOutgoing is true",fieldPath=".natOutgoingExcept"
 type IPPoolSpec struct {
 	// cidr is the range of addresses, in canonical form (no host bits). It can't be changed.
 	// +kubebuilder:validation:MinLength=3
@@ -62,6 +64,18 @@ type IPPoolSpec struct {
 	// +kubebuilder:default=false
 	// +optional
 	NATOutgoing bool `json:"natOutgoing,omitempty"`
+
+	// natOutgoingExcept are networks that see the pods' own addresses although natOutgoing is on: CIDRs of the pool's family, in canonical
+	// form. They can be changed while pods run; a connection that exists keeps the address that it began with.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=3
+	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR; write it like 192.168.0.0/16 or fd00:1::/48, and a single address with /32 or /128"
+	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || (cidr(self) == cidr(self).masked() && string(cidr(self)) == self)",message="not in canonical form: it has host bits set, or is not written the shortest way; write the network address"
+	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self).prefixLength() > 0",message="this is every address; set natOutgoing to false to masquerade nothing"
+	// +listType=set
+	// +optional
+	NATOutgoingExcept []string `json:"natOutgoingExcept,omitempty"`
 
 	// reserved are addresses of this pool that no pod gets: addresses (10.211.0.5), ranges (10.211.0.5-10.211.0.9, both ends
 	// included) and CIDRs (10.211.0.0/28). They can be changed at any time: a pod that has one of them keeps it.

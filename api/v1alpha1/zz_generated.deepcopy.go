@@ -900,6 +900,11 @@ func (in *IPPoolSpec) DeepCopyInto(out *IPPoolSpec) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.NATOutgoingExcept != nil {
+		in, out := &in.NATOutgoingExcept, &out.NATOutgoingExcept
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Reserved != nil {
 		in, out := &in.Reserved, &out.Reserved
 		*out = make([]string, len(*in))

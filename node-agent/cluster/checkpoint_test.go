@@ -63,7 +63,7 @@ func TestAViewComesBackFromItsCheckpoint(t *testing.T) {
 	own := restored.OwnBlocks()
 	node, ok := restored.Node()
 	namespace, known := restored.Namespace("default")
-	if len(restored.Pools()) != 1 || restored.Pools()[0].Route != v.Pools()[0].Route || len(restored.BlocksSince(0).Set) != 2 || len(own) != 1 ||
+	if len(restored.Pools()) != 1 || !restored.Pools()[0].Route.Equal(v.Pools()[0].Route) || len(restored.BlocksSince(0).Set) != 2 || len(own) != 1 ||
 		len(own[0].NodeAddresses) != 1 || len(restored.NodeNetworks().Addresses) != 1 || !ok || node.Labels["zone"] != "a" ||
 		!restored.Reserved().Equal(reserved) || !known || namespace.Pools != "p" || namespace.Labels["team"] != "blue" {
 		t.Errorf("restored pools %v, blocks %v, nodes %v, node %v, namespace %v", restored.Pools(), restored.BlocksSince(0).Set, restored.NodeNetworks().Addresses, node, namespace)

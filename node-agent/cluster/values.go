@@ -56,15 +56,26 @@ func parsePool(o *v1alpha1.IPPool) (Pool, bool) {
 		ready != nil && ready.ObservedGeneration == o.Generation && o.Status.NodesReady >= o.Status.NodesTotal
 	return Pool{Object: o, Route: plan.Pool{
 		Name: o.Name, CIDR: cidr, Encapsulation: o.Spec.Encapsulation, Sending: o.Status.Encapsulation,
-		NATOutgoing: o.Spec.NATOutgoing, Settled: settled,
+		NATOutgoing: o.Spec.NATOutgoing, NATExcept: exceptions(o.Spec.NATOutgoingExcept, cidr), Settled: settled,
 		Doubtful: o.Status.ObservedGeneration <= 0 || meta.IsStatusConditionTrue(o.Status.Conditions, v1alpha1.ConditionConflicting),
 	}}, true
+}
+
+// exceptions reads natOutgoingExcept. The API server admits only networks of the pool's family.
+func exceptions(texts []string, pool netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range texts {
+		if p, err := netip.ParsePrefix(text); err == nil && p.Addr().Is4() == pool.Addr().Is4() {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
 }
 
 // routesLike reports whether routing sees no difference between two versions of a pool. A generation that is not shown
 // yet counts as one: the node has to say when the kernel shows it.
 func (p Pool) routesLike(o Pool) bool {
-	return p.Route == o.Route && p.Object.UID == o.Object.UID && p.Object.Generation == o.Object.Generation
+	return p.Route.Equal(o.Route) && p.Object.UID == o.Object.UID && p.Object.Generation == o.Object.Generation
 }
 
 // servesLike reports whether the address book sees no difference between two versions of a pool: it asks whether there

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // The names in our table.
@@ -35,11 +36,14 @@ func (p *Planner) checkPools() {
 // makeFirewall plans the nftables table: masquerading, and the drop of what pretends to be a pod or a node.
 func (p *Planner) makeFirewall() Firewall {
 	var pools, nat []netip.Prefix
-	for _, pool := range p.pools {
+	var except []string
+	for _, name := range slices.Sorted(maps.Keys(p.pools)) {
+		pool := p.pools[name]
 		ranges := p.rangesOf(pool)
 		pools = append(pools, ranges...)
 		if pool.NATOutgoing {
 			nat = append(nat, ranges...)
+			except = append(except, exceptRule(pool, ranges)...)
 		}
 	}
 	nodes := slices.SortedFunc(maps.Keys(p.members), netip.Addr.Compare)
@@ -54,15 +58,30 @@ func (p *Planner) makeFirewall() Firewall {
 		{Name: "forged_pod", Type: "filter", Hook: "prerouting", Priority: "raw", Rules: g.pod},
 	}
 	if len(nat) > 0 { // with such a chain the kernel tracks every connection, which costs each packet something
-		f.Chains = append(f.Chains, Chain{Name: "nat_outgoing", Type: "nat", Hook: "postrouting", Priority: "srcnat", Rules: []string{
+		f.Chains = append(f.Chains, Chain{Name: "nat_outgoing", Type: "nat", Hook: "postrouting", Priority: "srcnat", Rules: append(except,
 			"ip saddr @nat_outgoing4 ip daddr != @pools4 masquerade",
 			"ip6 saddr @nat_outgoing6 ip6 daddr != @pools6 masquerade",
-		}})
+		)})
 	}
 	if len(g.output) > 0 {
 		f.Chains = append(f.Chains, Chain{Name: "tunnel_source", Type: "filter", Hook: "output", Priority: "raw", Rules: g.output})
 	}
 	return f
+}
+
+// exceptRule returns the rule that leaves packets from a pool to its exceptions alone, or none. Only the first packet of a connection meets
+// it, so a change of the rule changes no connection that exists.
+func exceptRule(pool Pool, ranges []netip.Prefix) []string {
+	v4 := pool.CIDR.Addr().Is4()
+	from, to := prefixSet("", v4, slices.Clone(ranges)).Elements, prefixSet("", v4, slices.Clone(pool.NATExcept)).Elements
+	if len(from) == 0 || len(to) == 0 {
+		return nil
+	}
+	ip := "ip6"
+	if v4 {
+		ip = "ip"
+	}
+	return []string{fmt.Sprintf("%s saddr { %s } %s daddr { %s } return", ip, strings.Join(from, ", "), ip, strings.Join(to, ", "))}
 }
 
 // rangesOf returns what of a pool pods have. Of one that touches the infrastructure, that is this node's own blocks. One

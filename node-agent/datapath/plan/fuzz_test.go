@@ -284,7 +284,7 @@ func chaos(r *rand.Rand) Input {
 		in.Tunnels = []string{"tunl0", "vxlan.cw"}
 	}
 	for i := range r.IntN(4) {
-		in.Pools = append(in.Pools, Pool{Name: names[i], CIDR: prefix(), Encapsulation: modes[r.IntN(len(modes))], Sending: modes[r.IntN(len(modes))], Settled: r.IntN(2) == 0, Doubtful: r.IntN(3) == 0, NATOutgoing: r.IntN(2) == 0})
+		in.Pools = append(in.Pools, Pool{Name: names[i], CIDR: prefix(), Encapsulation: modes[r.IntN(len(modes))], Sending: modes[r.IntN(len(modes))], Settled: r.IntN(2) == 0, Doubtful: r.IntN(3) == 0, NATOutgoing: r.IntN(2) == 0, NATExcept: []netip.Prefix{prefix().Masked()}})
 	}
 	for range r.IntN(8) {
 		in.Blocks = append(in.Blocks, Block{CIDR: prefix(), Pool: name(), Node: name(), NodeAddresses: addresses(), Created: time.Unix(int64(r.IntN(3)), 0)})

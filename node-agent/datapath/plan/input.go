@@ -9,6 +9,7 @@ package plan
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -100,8 +101,16 @@ type Pool struct {
 	// Settled says that the pool is Ready for its generation: no node sends with an older encapsulation any more.
 	Settled     bool
 	NATOutgoing bool
+	// NATExcept are the destinations that NATOutgoing leaves alone.
+	NATExcept []netip.Prefix
 	// Doubtful says that the controller has not looked at the pool yet, or found that it conflicts with the infrastructure.
 	Doubtful bool
+}
+
+// Equal compares pools.
+func (p Pool) Equal(o Pool) bool {
+	return p.Name == o.Name && p.CIDR == o.CIDR && p.Encapsulation == o.Encapsulation && p.Sending == o.Sending && p.Settled == o.Settled &&
+		p.NATOutgoing == o.NATOutgoing && p.Doubtful == o.Doubtful && slices.Equal(p.NATExcept, o.NATExcept)
 }
 
 // Block is what routing needs of an IPBlock. A terminating one is routed like any other until it is gone.

@@ -315,6 +315,9 @@ func TestFirewall(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, have)
 		}
 	}
+	if strings.Contains(have, "return\n\t\tip saddr @nat_outgoing4") || strings.Contains(have, "daddr {") {
+		t.Errorf("without exceptions there is a rule for them:\n%s", have)
+	}
 	in = cluster(ipip, "")
 	in.LikePods = []string{"cwan0"}
 	have = Make(in).Firewall.String()
@@ -332,5 +335,27 @@ func TestFirewall(t *testing.T) {
 	in.Capabilities.NFTables = false
 	if p := Make(in); p.Firewall.String() != "" || p.Problems[0].Module != "nf_tables" {
 		t.Errorf("%s", p)
+	}
+}
+
+// TestNATExceptions: each pool has its own, and they come before masquerading. What lies in another does not appear twice, and those of a
+// pool without natOutgoing mean nothing.
+func TestNATExceptions(t *testing.T) {
+	in := cluster(vxlanCross, vxlanCross)
+	in.Pools[0].NATOutgoing, in.Pools[0].NATExcept = true, []netip.Prefix{pfx("192.168.0.0/16"), pfx("10.9.0.1/32"), pfx("192.168.7.0/24")}
+	in.Pools[1].NATOutgoing, in.Pools[1].NATExcept = true, []netip.Prefix{pfx("fd09::/32")}
+	in.Pools = append(in.Pools, Pool{Name: "plain", CIDR: pfx("10.7.0.0/16"), Encapsulation: ipip, NATExcept: []netip.Prefix{pfx("10.8.0.0/16")}})
+	want := "\t\tip saddr { 10.0.0.0/16 } ip daddr { 10.9.0.1/32, 192.168.0.0/16 } return\n" +
+		"\t\tip6 saddr { fd00::/48 } ip6 daddr { fd09::/32 } return\n" +
+		"\t\tip saddr @nat_outgoing4 ip daddr != @pools4 masquerade\n"
+	have := Make(in).Firewall.String()
+	if !strings.Contains(have, want) || strings.Contains(have, "10.8.0.0") {
+		t.Errorf("want\n%s\nin\n%s", want, have)
+	}
+	planner := New(in)
+	in.Pools = slices.Clone(in.Pools)
+	in.Pools[1].NATExcept = []netip.Prefix{pfx("fd0a::/32")}
+	if planner.Fits(in) {
+		t.Error("other exceptions count as no change")
 	}
 }

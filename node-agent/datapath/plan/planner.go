@@ -130,7 +130,7 @@ func (p *Planner) Fits(in Input) bool {
 	a := p.in
 	return a.Node == in.Node && a.V4 == in.V4 && a.V6 == in.V6 && a.NoWayToGateway == in.NoWayToGateway && a.RPFilterAll == in.RPFilterAll &&
 		a.AcceptDefault == in.AcceptDefault && a.Capabilities.Equal(in.Capabilities) && maps.Equal(a.RPFilter, in.RPFilter) &&
-		slices.Equal(a.Pools, in.Pools) && slices.Equal(a.Fabric, in.Fabric) && slices.Equal(a.LikePods, in.LikePods) &&
+		slices.EqualFunc(a.Pools, in.Pools, Pool.Equal) && slices.Equal(a.Fabric, in.Fabric) && slices.Equal(a.LikePods, in.LikePods) &&
 		slices.Equal(a.Tunnels, in.Tunnels) && slices.Equal(a.PeerRoutes, in.PeerRoutes)
 }
 

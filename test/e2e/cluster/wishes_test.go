@@ -1,0 +1,123 @@
+package cluster_test
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/lab"
+)
+
+// TestWishes is one lab for what pools and pods can wish: who sees their addresses, which pools serve them, and how many addresses a
+// namespace may have.
+func TestWishes(t *testing.T) {
+	l := lab.Start(t, lab.Options{Nodes: 2, Kernel: lab.KernelHost})
+	t.Run("natOutgoingExcept", func(t *testing.T) { natOutgoingExcept(t, l) })
+}
+
+// awaitPools waits until both nodes have rendered the pools.
+func awaitPools(t *testing.T, l *lab.Lab, names ...string) {
+	t.Helper()
+	l.Eventually(t, lab.Settle, "pools are ready", func() error {
+		for _, name := range names {
+			var p v1alpha1.IPPool
+			if err := l.Object(t.Context(), name, &p); err != nil || p.Status.NodesReady != 2 || p.Status.ObservedGeneration != p.Generation {
+				return fmt.Errorf("pool %s: %w: %+v", name, err, p.Status)
+			}
+		}
+		return nil
+	})
+}
+
+// change changes a pool's spec, and waits until the nodes have rendered it.
+func change(t *testing.T, l *lab.Lab, name string, how func(*v1alpha1.IPPoolSpec)) {
+	t.Helper()
+	var p v1alpha1.IPPool
+	if err := l.Client.Get(t.Context(), client.ObjectKey{Name: name}, &p); err != nil {
+		t.Fatal(err)
+	}
+	before := p.DeepCopy()
+	how(&p.Spec)
+	if err := l.Client.Patch(t.Context(), &p, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	awaitPools(t, l, name)
+}
+
+// natOutgoingExcept changes the exceptions of a pool while connections to the outside run.
+func natOutgoingExcept(t *testing.T, l *lab.Lab) {
+	ctx := t.Context()
+	l.Create(t, pool("seen", "10.71.0.0/16", func(s *v1alpha1.IPPoolSpec) { s.NATOutgoing = true }))
+	awaitPools(t, l, "seen")
+	p := l.MustStartPod(t, 0, "default/seen")
+	l.Eventually(t, lab.Settle, "the pod reaches the outside", func() error { return lab.Ping(ctx, p, l.Outside.V4) })
+	server, err := l.ServeStreams(ctx, l.Outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Signal(syscall.SIGTERM) // It ends with the test's context too.
+		_ = server.Wait()                  // It was told to.
+	})
+	// From now on the outside and the router between know the way to the pod, so both kinds of connections work.
+	route := []string{"ip", "route", "add", "10.71.0.0/16", "via"}
+	if out, err := l.Outside.Run(ctx, append(route, "172.30.9.1")...); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := l.Command(ctx, append(route, l.Nodes[0].V4.String())...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	connect := func(source string) *lab.Stream {
+		t.Helper()
+		before := peers(t, l)
+		s, err := l.StartStream(ctx, p, l.Outside.V4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after := peers(t, l); after[source] != before[source]+1 {
+			t.Errorf("the outside does not see the connection come from %s: %v, before %v", source, after, before)
+		}
+		return s
+	}
+	node, own := l.Nodes[0].V4.String(), p.V4().String()
+	masqueraded := connect(node)
+	change(t, l, "seen", func(s *v1alpha1.IPPoolSpec) { s.NATOutgoingExcept = []string{"172.30.9.0/24"} })
+	plain := connect(own)
+	change(t, l, "seen", func(s *v1alpha1.IPPoolSpec) { s.NATOutgoingExcept = []string{"203.0.113.0/24"} })
+	again := connect(node)
+	if seen := peers(t, l); seen[node] != 2 || seen[own] != 1 {
+		t.Errorf("connections have changed their addresses: %v", seen)
+	}
+	for what, s := range map[string]*lab.Stream{"the first, masqueraded": masqueraded, "with the pod's address": plain, "masqueraded again": again} {
+		if r, err := s.Stop(); err != nil || r.Broken != "" || r.Messages == 0 {
+			t.Errorf("the connection %s: %v, %+v", what, err, r)
+		}
+	}
+	if err := l.StopPod(ctx, p); err != nil {
+		t.Error(err)
+	}
+	if err := l.Client.Delete(ctx, pool("seen", "10.71.0.0/16", nil)); err != nil {
+		t.Error(err)
+	}
+}
+
+// peers counts the connections to the outside's server by the address that they come from.
+func peers(t *testing.T, l *lab.Lab) map[string]int {
+	t.Helper()
+	out, err := l.Outside.Run(t.Context(), "ss", "-Htn", "state", "established", fmt.Sprintf("( sport = :%d )", lab.StreamPort))
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	count := map[string]int{}
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		peer := fields[len(fields)-1]
+		address := strings.Trim(strings.TrimPrefix(peer[:strings.LastIndex(peer, ":")], "[::ffff:"), "[]")
+		count[address]++
+	}
+	return count
+}

@@ -12,10 +12,14 @@ const (
 	FinalizerPool = "causeway.dev/addresses"
 	// FinalizerBlock holds a deleted IPBlock until its node has given up every address in it.
 	FinalizerBlock = "causeway.dev/addresses"
-	// AnnotationPools names the pools (comma separated) that a pod, or every pod of a namespace, takes its
-	// addresses from. It overrides the pools' namespaceSelector and is the only way into a pool with
-	// assignmentMode Manual.
+	// AnnotationPools names the pools (comma separated, the best first) that a pod, or every pod of a namespace, takes its
+	// addresses from. To be named, here or below, is the only way into a pool with assignmentMode Manual.
 	AnnotationPools = "causeway.dev/ippools"
+	// AnnotationV4Pools and AnnotationV6Pools name pools of one family, and leave the other one as it is.
+	AnnotationV4Pools = "causeway.dev/ipv4-pools"
+	AnnotationV6Pools = "causeway.dev/ipv6-pools"
+	// AnnotationRequireDualStack, with the value "true" on a pod or namespace, lets pods wait until they get an address of each family.
+	AnnotationRequireDualStack = "causeway.dev/require-dual-stack"
 	// SystemNamespace is where Causeway itself runs, and where its leases are.
 	SystemNamespace = "causeway-system"
 	// BGPNamespace is where the Secrets are that BGPPeers and the BGPConfiguration refer to, and nothing else.

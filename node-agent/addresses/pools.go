@@ -14,6 +14,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
+	"github.com/causeway-net/causeway/internal/ipam/wish"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 )
 
@@ -115,60 +116,21 @@ func (p *Pools) SetMTU(byPool map[string]int, otherwise int) {
 	p.mtus, p.defaultMTU = byPool, otherwise
 }
 
-// Candidates returns one list of pool names for each address family, best first. asked are the pools that the pod or the
-// network configuration names; where they name none, the namespace may. A pool serves only namespaces that its
-// namespaceSelector selects, whoever names it; a pool with assignmentMode Manual serves only who names it.
-func (p *Pools) Candidates(namespace string, asked []string) ([][]string, error) {
+// Candidates returns one list of pool names for each address family, best first. wishes are what the pod and the network configuration
+// ask for; what they leave open, the namespace may say. Errors are addressbook.ErrUnknownNamespace and those of wish.Choose.
+func (p *Pools) Candidates(namespace string, wishes []wish.Wish) ([][]string, error) {
 	facts, known := p.namespaces(namespace)
 	if !known {
 		return nil, addressbook.ErrUnknownNamespace
 	}
-	if len(asked) == 0 {
-		asked = v1alpha1.SplitPools(facts.Pools)
-	}
-	set := labels.Set(facts.Labels)
 	p.mu.RLock()
-	defer p.mu.RUnlock()
-	for _, name := range asked {
-		if err := p.allows(name, namespace, set); err != nil {
-			return nil, err
-		}
-	}
-	var v4, v6 []string
+	choice := make([]wish.Pool, 0, len(p.pools))
 	for _, c := range p.pools {
-		named := slices.Contains(asked, c.Name)
-		fits := named || len(asked) == 0 && !c.manual
-		if !c.Usable || !fits || !c.namespaces.Matches(set) {
-			continue
-		}
-		if c.CIDR.Addr().Is4() {
-			v4 = append(v4, c.Name)
-		} else {
-			v6 = append(v6, c.Name)
-		}
+		choice = append(choice, wish.Pool{Name: c.Name, V4: c.CIDR.Addr().Is4(), Usable: c.Usable, Manual: c.manual, Namespaces: c.namespaces})
 	}
-	var out [][]string
-	for _, list := range [][]string{v4, v6} {
-		if len(list) > 0 {
-			out = append(out, list)
-		}
-	}
-	if len(out) == 0 {
-		return nil, addressbook.ErrNoPool
-	}
-	return out, nil
-}
-
-// allows returns an error where a pool that somebody names does not exist, or may not serve the namespace.
-func (p *Pools) allows(name, namespace string, set labels.Set) error {
-	found, ok := p.find(name)
-	switch {
-	case !ok:
-		return &addressbook.PoolError{Pool: name, Reason: "does not exist"}
-	case !found.namespaces.Matches(set):
-		return &addressbook.PoolError{Pool: name, Reason: fmt.Sprintf("may not serve namespace %s: its namespaceSelector does not select it", namespace)}
-	}
-	return nil
+	p.mu.RUnlock()
+	all := append(slices.Clone(wishes), wish.Read("namespace "+namespace, facts.Annotations))
+	return wish.Choose(choice, wish.Namespace{Name: namespace, Labels: facts.Labels}, all...)
 }
 
 func (p *Pools) find(name string) (pool, bool) {

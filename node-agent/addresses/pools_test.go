@@ -12,6 +12,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
+	"github.com/causeway-net/causeway/internal/ipam/wish"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
@@ -51,9 +52,9 @@ func TestCandidates(t *testing.T) {
 		case "blue":
 			return cluster.Namespace{Labels: map[string]string{"team": "blue"}}, true
 		case "annotated":
-			return cluster.Namespace{Pools: "manual, six"}, true
+			return cluster.Namespace{Annotations: map[string]string{v1alpha1.AnnotationPools: "manual, six"}}, true
 		case "thief":
-			return cluster.Namespace{Pools: "team"}, true
+			return cluster.Namespace{Annotations: map[string]string{v1alpha1.AnnotationPools: "team"}}, true
 		}
 		return cluster.Namespace{}, name == "default"
 	})
@@ -85,7 +86,7 @@ func TestCandidates(t *testing.T) {
 		{"blue", []string{"team"}, [][]string{{"team"}}, ""},
 		{"default", []string{"disabled"}, nil, "no pool"},
 		{"default", []string{"conflicting"}, nil, "no pool"},
-		{"default", []string{"nowhere"}, nil, "IPPool nowhere, which the pod, its namespace or the network configuration asks for, does not exist"},
+		{"default", []string{"nowhere"}, nil, "IPPool nowhere, which the pod asks for, does not exist"},
 		{"default", []string{"team"}, nil, "may not serve namespace default"},
 		{"default", []string{"old", "team"}, nil, "may not serve namespace default"},
 		{"thief", nil, nil, "may not serve namespace thief"},
@@ -93,7 +94,7 @@ func TestCandidates(t *testing.T) {
 		{"unknown", nil, nil, addressbook.ErrUnknownNamespace.Error()},
 		{"unknown", []string{"old"}, nil, addressbook.ErrUnknownNamespace.Error()},
 	} {
-		got, err := pools.Candidates(tc.namespace, tc.asked)
+		got, err := pools.Candidates(tc.namespace, []wish.Wish{{Source: "the pod", Pools: tc.asked}})
 		failed := (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err)
 		if failed || !slices.EqualFunc(got, tc.want, slices.Equal[[]string]) {
 			t.Errorf("%s asks for %v: got %v, %v; want %v, %q", tc.namespace, tc.asked, got, err, tc.want, tc.err)

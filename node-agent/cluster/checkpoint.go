@@ -20,7 +20,7 @@ import (
 )
 
 // checkpointVersion changes with the form of what is saved. Files of another version are ignored.
-const checkpointVersion = 1
+const checkpointVersion = 2
 
 // Identity says whose a checkpoint is. One of another node, boot or cluster is ignored.
 type Identity struct {

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
 )
 
@@ -45,7 +46,7 @@ func TestAViewComesBackFromItsCheckpoint(t *testing.T) {
 	v.nodeHandler().Set(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"zone": "a"}}})
 	reserved, _ := reservation.Parse([]string{"10.0.0.7"}, netip.Prefix{})
 	v.setReservation("printer", reserved)
-	v.setNamespace("default", Namespace{Labels: map[string]string{"team": "blue"}, Pools: "p"})
+	v.setNamespace("default", Namespace{Labels: map[string]string{"team": "blue"}, Annotations: map[string]string{v1alpha1.AnnotationPools: "p"}})
 	f := testFile(t)
 	saved := time.Unix(1000, 0)
 	if err := f.Save(v.Snapshot(), saved); err != nil {
@@ -65,7 +66,7 @@ func TestAViewComesBackFromItsCheckpoint(t *testing.T) {
 	namespace, known := restored.Namespace("default")
 	if len(restored.Pools()) != 1 || !restored.Pools()[0].Route.Equal(v.Pools()[0].Route) || len(restored.BlocksSince(0).Set) != 2 || len(own) != 1 ||
 		len(own[0].NodeAddresses) != 1 || len(restored.NodeNetworks().Addresses) != 1 || !ok || node.Labels["zone"] != "a" ||
-		!restored.Reserved().Equal(reserved) || !known || namespace.Pools != "p" || namespace.Labels["team"] != "blue" {
+		!restored.Reserved().Equal(reserved) || !known || namespace.Annotations[v1alpha1.AnnotationPools] != "p" || namespace.Labels["team"] != "blue" {
 		t.Errorf("restored pools %v, blocks %v, nodes %v, node %v, namespace %v", restored.Pools(), restored.BlocksSince(0).Set, restored.NodeNetworks().Addresses, node, namespace)
 	}
 	// What the API server tells bit by bit is shown when it is whole.
@@ -97,7 +98,7 @@ func TestForeignAndDamagedCheckpointsAreRefused(t *testing.T) {
 		{"cut off in the first line", "damaged", func(t *testing.T, f *File) { rewrite(t, f.Path, func(s string) string { return s[:10] }) }},
 		{"empty", "damaged", func(t *testing.T, f *File) { rewrite(t, f.Path, func(string) string { return "" }) }},
 		{"a later version", "version", func(t *testing.T, f *File) {
-			rewrite(t, f.Path, func(s string) string { return strings.Replace(s, `"version":1`, `"version":2`, 1) })
+			rewrite(t, f.Path, func(s string) string { return strings.Replace(s, `"version":2`, `"version":3`, 1) })
 		}},
 		{"missing", ErrNoCheckpoint.Error(), func(t *testing.T, f *File) {
 			if err := os.Remove(f.Path); err != nil {

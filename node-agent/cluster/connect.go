@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/ipam/wish"
 )
 
 // newScheme has just the kinds that the agent uses: each costs memory on every node.
@@ -121,11 +122,7 @@ func dropWhatNobodyReads(in any) (any, error) {
 	if node, ok := in.(*corev1.Node); ok {
 		node.Status.Images, node.Status.VolumesAttached = nil, nil
 	} else if annotations := o.GetAnnotations(); annotations != nil {
-		if pools, ok := annotations[v1alpha1.AnnotationPools]; ok {
-			o.SetAnnotations(map[string]string{v1alpha1.AnnotationPools: pools})
-		} else {
-			o.SetAnnotations(nil)
-		}
+		o.SetAnnotations(wish.Keep(annotations))
 	}
 	return in, nil
 }

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/ipam/wish"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
@@ -41,8 +42,8 @@ type Node struct {
 // Namespace is what a pod's pool depends on.
 type Namespace struct {
 	Labels map[string]string `json:"labels,omitempty"`
-	// Pools is the annotation that names the pools.
-	Pools string `json:"pools,omitempty"`
+	// Annotations are those that say which pools the namespace asks for.
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // parsePool reports false for a pool that the API would not admit.
@@ -141,7 +142,7 @@ func (n Node) equal(o Node) bool {
 }
 
 func parseNamespace(o *metav1.PartialObjectMetadata) Namespace {
-	return Namespace{Labels: o.Labels, Pools: o.Annotations[v1alpha1.AnnotationPools]}
+	return Namespace{Labels: o.Labels, Annotations: wish.Keep(o.Annotations)}
 }
 
 func parseAddresses(texts []string) []netip.Addr {

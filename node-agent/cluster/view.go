@@ -300,7 +300,7 @@ func (v *View) setReservation(name string, s *reservation.Set) {
 func (v *View) setNamespace(name string, n Namespace) {
 	v.change(func(c *contents) Change {
 		before, known := c.namespaces[name]
-		if known && before.Pools == n.Pools && maps.Equal(before.Labels, n.Labels) {
+		if known && maps.Equal(before.Annotations, n.Annotations) && maps.Equal(before.Labels, n.Labels) {
 			return 0
 		}
 		c.namespaces[name] = n

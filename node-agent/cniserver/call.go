@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/utils"
 
-	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/wish"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
@@ -21,8 +22,13 @@ import (
 // config is the network configuration of the plugin.
 type config struct {
 	types.PluginConf
-	// IPPools are the pools to use where neither pod nor namespace names any.
-	IPPools       []string `json:"ipPools,omitempty"`
+	// IPPools, IPv4Pools, IPv6Pools and RequireDualStack say what the annotations of these names say. A pod's annotations have more
+	// weight, those of its namespace have less.
+	IPPools          []string `json:"ipPools,omitempty"`
+	IPv4Pools        []string `json:"ipv4Pools,omitempty"`
+	IPv6Pools        []string `json:"ipv6Pools,omitempty"`
+	RequireDualStack *bool    `json:"requireDualStack,omitempty"`
+
 	RuntimeConfig struct {
 		// PodAnnotations come from runtimes that have the capability of this name (containerd, CRI-O).
 		PodAnnotations map[string]string `json:"io.kubernetes.cri.pod-annotations,omitempty"`
@@ -109,12 +115,13 @@ func (c *call) exact() ([]netip.Addr, *protocol.Error) {
 	return out, nil
 }
 
-// pools returns the pools that the pod or the network configuration names.
-func (c *call) pools() []string {
-	if list := v1alpha1.SplitPools(c.config.RuntimeConfig.PodAnnotations[v1alpha1.AnnotationPools]); len(list) > 0 {
-		return list
+// wishes are what the pod and the network configuration ask for, the one with more weight first.
+func (c *call) wishes() []wish.Wish {
+	network := wish.Wish{Source: "the network configuration", Pools: c.config.IPPools, V4: c.config.IPv4Pools, V6: c.config.IPv6Pools}
+	if c.config.RequireDualStack != nil {
+		network.DualStack = strconv.FormatBool(*c.config.RequireDualStack)
 	}
-	return c.config.IPPools
+	return []wish.Wish{wish.Read("the pod", c.config.RuntimeConfig.PodAnnotations), network}
 }
 
 // endpoint returns what the address book is to enter.
@@ -160,7 +167,8 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 	var full *addressbook.FullError
 	var wait *addressbook.WaitError
 	var asked *addressbook.AddressError
-	var named *addressbook.PoolError
+	var refused *wish.Error
+	var family *wish.FamilyError
 	switch {
 	case errors.As(err, &full):
 		var parts []string
@@ -172,9 +180,11 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 		return cniError(protocol.CodeTryAgainLater, "The controller has not given this node a block of pool %s in time; see `kubectl describe ippool %s` and whether causeway-controller runs.", wait.Pool, wait.Pool)
 	case errors.Is(err, addressbook.ErrUnknownNamespace):
 		return cniError(protocol.CodeTryAgainLater, "The agent does not know namespace %s of pod %s yet; try again later.", c.namespace, c.pod)
-	case errors.As(err, &named):
+	case errors.As(err, &refused):
 		return cniError(protocol.CodeNoPool, "Pod %s/%s can't have an address: %s.", c.namespace, c.pod, err.Error())
-	case errors.Is(err, addressbook.ErrNoPool):
+	case errors.As(err, &family):
+		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s waits: %s. Add an IPPool for %s, or see why none is usable (kubectl get ippools).", c.namespace, c.pod, err.Error(), family.Family)
+	case errors.Is(err, addressbook.ErrNoPool), errors.Is(err, wish.ErrNoPool):
 		return cniError(protocol.CodeNoPool, "No IPPool may serve pod %s/%s on this node: none is usable (kubectl get ippools) and matches the node and the namespace.", c.namespace, c.pod)
 	case errors.Is(err, errNotRecorded):
 		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))

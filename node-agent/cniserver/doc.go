@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/wish"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
 
@@ -37,9 +38,9 @@ type Wiring interface {
 
 // Pools says which pools may serve a pod.
 type Pools interface {
-	// Candidates returns one list of pool names for each address family, best first. asked are the pools that the pod
-	// or the network configuration names. Errors are addressbook.ErrUnknownNamespace, ErrNoPool and PoolError.
-	Candidates(namespace string, asked []string) ([][]string, error)
+	// Candidates returns one list of pool names for each address family, best first. wishes are what the pod and the network
+	// configuration ask for. Errors are addressbook.ErrUnknownNamespace, and those of wish.Choose.
+	Candidates(namespace string, wishes []wish.Wish) ([][]string, error)
 	// MTU returns the MTU of a pod with addresses of these pools, in bytes.
 	MTU(pools []string) int
 	// Fullness says in words how full a pool is.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/wish"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 )
@@ -138,7 +139,7 @@ func (w *world) Reap(hostInterfaces []string) ([]string, error) {
 	return hostInterfaces, nil
 }
 
-func (w *world) Candidates(namespace string, _ []string) ([][]string, error) {
+func (w *world) Candidates(namespace string, _ []wish.Wish) ([][]string, error) {
 	if known, told := w.namespaces[namespace]; told && time.Now().Before(known) {
 		return nil, addressbook.ErrUnknownNamespace
 	}

@@ -71,7 +71,7 @@ func (s *Server) revive(ctx context.Context, c *call, e addressbook.Endpoint) (a
 
 // serves reports whether a new ADD could have been given the addresses of an endpoint.
 func (s *Server) serves(c *call, e addressbook.Endpoint) bool {
-	candidates, err := s.pools.Candidates(c.namespace, c.pools())
+	candidates, err := s.pools.Candidates(c.namespace, c.wishes())
 	exact, bad := c.exact()
 	if err != nil || bad != nil || len(candidates) != len(e.Pools) {
 		return false
@@ -145,7 +145,7 @@ func (s *Server) candidates(ctx context.Context, c *call) ([][]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, namespacePatience)
 	defer cancel()
 	for {
-		out, err := s.pools.Candidates(c.namespace, c.pools())
+		out, err := s.pools.Candidates(c.namespace, c.wishes())
 		if !errors.Is(err, addressbook.ErrUnknownNamespace) {
 			return out, err
 		}

@@ -27,6 +27,7 @@ import (
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
 	"github.com/causeway-net/causeway/internal/failpoint"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/wish"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
 	"github.com/causeway-net/causeway/node-agent/records"
@@ -458,7 +459,7 @@ type linkLister struct{ *agent }
 func (l linkLister) List() ([]veth.Found, error) { return l.agent.Links() }
 
 // Candidates implements cniserver.Pools.
-func (a *agent) Candidates(string, []string) ([][]string, error) { return [][]string{{"p"}}, nil }
+func (a *agent) Candidates(string, []wish.Wish) ([][]string, error) { return [][]string{{"p"}}, nil }
 
 // MTU implements cniserver.Pools.
 func (a *agent) MTU([]string) int { return 1450 }

@@ -16,15 +16,6 @@ var ErrNoPool = errors.New("no pool")
 // ErrUnknownNamespace says that a pod's namespace is not known yet, and so not either which pools may serve the pod.
 var ErrUnknownNamespace = errors.New("the pod's namespace is not known yet")
 
-// PoolError says that a pool which is asked for by name can't serve the pod.
-type PoolError struct {
-	Pool, Reason string
-}
-
-func (e *PoolError) Error() string {
-	return fmt.Sprintf("IPPool %s, which the pod, its namespace or the network configuration asks for, %s", e.Pool, e.Reason)
-}
-
 // FullError says that every pool that may serve a pod has nothing left.
 type FullError struct{ Pools []string }
 
@@ -64,6 +55,9 @@ type Request struct {
 // of deleted pods to go.
 const exhaustedPatience = 5 * time.Second
 
+// preference is how long a pod waits for a block of a pool that comes first, before it takes an address of another one.
+const preference = 2 * time.Second
+
 // Reserve enters an endpoint with addresses and returns it. Where none is free it waits for a block until the context
 // ends, or for a few seconds where the pool has none left. A second call for an endpoint that the book has returns it as it is.
 func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
@@ -74,9 +68,10 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 			b.demand()
 		}
 	}()
-	var giveUp <-chan time.Time
+	var giveUp, compromise <-chan time.Time
+	inOrder := true
 	for {
-		e, changed, short, err := b.try(r)
+		e, changed, short, err := b.try(r, inOrder)
 		if err != nil || short == "" {
 			return e, err
 		}
@@ -84,6 +79,11 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 			timer := time.NewTimer(exhaustedPatience)
 			defer timer.Stop()
 			giveUp = timer.C
+		}
+		if inOrder && compromise == nil {
+			timer := time.NewTimer(preference)
+			defer timer.Stop()
+			compromise = timer.C
 		}
 		if waitsFor != short {
 			if waitsFor != "" {
@@ -95,6 +95,8 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 		}
 		select {
 		case <-changed:
+		case <-compromise:
+			inOrder = false
 		case <-giveUp:
 			return Endpoint{}, &FullError{Pools: []string{short}}
 		case <-ctx.Done():
@@ -127,8 +129,9 @@ func (b *Book) wait(pool string, n int) {
 	}
 }
 
-// try reserves at once, or says which pool is short of addresses and what tells when to try again.
-func (b *Book) try(r Request) (Endpoint, <-chan struct{}, string, error) {
+// try reserves at once, or says which pool is short of addresses and what tells when to try again. With inOrder, no pool serves before
+// a better one is exhausted.
+func (b *Book) try(r Request, inOrder bool) (Endpoint, <-chan struct{}, string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if known := b.endpoints[r.Endpoint.Interface]; known != nil {
@@ -144,7 +147,7 @@ func (b *Book) try(r Request) (Endpoint, <-chan struct{}, string, error) {
 		}
 	}
 	for _, candidates := range r.Candidates {
-		a, pool, err := b.takeOne(candidates, r.Exact)
+		a, pool, err := b.takeOne(candidates, r.Exact, inOrder)
 		if err != nil {
 			undo()
 			return Endpoint{}, nil, "", err
@@ -173,7 +176,7 @@ func (b *Book) try(r Request) (Endpoint, <-chan struct{}, string, error) {
 }
 
 // takeOne takes an address from the first candidate that has one. An invalid address names the pool to wait for.
-func (b *Book) takeOne(candidates []string, exact []netip.Addr) (netip.Addr, string, error) {
+func (b *Book) takeOne(candidates []string, exact []netip.Addr, inOrder bool) (netip.Addr, string, error) {
 	var full []string
 	waitFor, spare := "", ""
 	for _, name := range candidates {
@@ -200,7 +203,12 @@ func (b *Book) takeOne(candidates []string, exact []netip.Addr) (netip.Addr, str
 			if spare == "" && (pool.Spare || b.releasing(name)) {
 				spare = name
 			}
-		} else if waitFor == "" {
+			continue
+		}
+		if inOrder {
+			return netip.Addr{}, name, nil
+		}
+		if waitFor == "" {
 			waitFor = name
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -17,6 +19,7 @@ import (
 func TestWishes(t *testing.T) {
 	l := lab.Start(t, lab.Options{Nodes: 2, Kernel: lab.KernelHost})
 	t.Run("natOutgoingExcept", func(t *testing.T) { natOutgoingExcept(t, l) })
+	t.Run("pools by wish", func(t *testing.T) { poolsByWish(t, l) })
 }
 
 // awaitPools waits until both nodes have rendered the pools.
@@ -103,6 +106,75 @@ func natOutgoingExcept(t *testing.T, l *lab.Lab) {
 	if err := l.Client.Delete(ctx, pool("seen", "10.71.0.0/16", nil)); err != nil {
 		t.Error(err)
 	}
+}
+
+// poolsByWish annotates namespaces, and starts pods in them.
+func poolsByWish(t *testing.T, l *lab.Lab) {
+	ctx := t.Context()
+	l.Create(t, pool("default-four", "10.72.0.0/16", nil))
+	l.Create(t, pool("tiny-four", "10.73.0.0/28", func(s *v1alpha1.IPPoolSpec) {
+		bits := int32(30)
+		s.BlockSize, s.AssignmentMode = &bits, v1alpha1.AssignmentManual
+	}))
+	l.Create(t, pool("other-four", "10.74.0.0/16", func(s *v1alpha1.IPPoolSpec) { s.AssignmentMode = v1alpha1.AssignmentManual }))
+	awaitPools(t, l, "default-four", "tiny-four", "other-four")
+	wishing := func(name string, annotations map[string]string) {
+		t.Helper()
+		l.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}})
+	}
+	pools := func(p *lab.Pod) string { return strings.Join(mustRecord(t, l, p).Spec.Pools, ",") }
+
+	t.Run("a pod of both families waits", func(t *testing.T) {
+		wishing("both", map[string]string{v1alpha1.AnnotationRequireDualStack: "true"})
+		p, err := l.StartPod(ctx, l.Nodes[0], "both/a", lab.PodOptions{NoObject: true})
+		wantError(t, err, "Pod both/a waits", "no IPPool for IPv6 may serve it")
+		if err := del(ctx, p); err != nil {
+			t.Error(err)
+		}
+		l.Create(t, pool("default-six", "fd00:72::/48", nil))
+		l.Create(t, pool("other-six", "fd00:74::/48", func(s *v1alpha1.IPPoolSpec) { s.AssignmentMode = v1alpha1.AssignmentManual }))
+		awaitPools(t, l, "default-six", "other-six")
+		if p = l.MustStartPod(t, 0, "both/b"); len(p.Addresses) != 2 {
+			t.Errorf("the pod has %v", p.Addresses)
+		}
+	})
+	t.Run("one family by wish", func(t *testing.T) {
+		wishing("six", map[string]string{v1alpha1.AnnotationV6Pools: "other-six"})
+		a, b := l.MustStartPod(t, 0, "six/a"), l.MustStartPod(t, 1, "six/b")
+		if got := pools(a); got != "default-four,other-six" {
+			t.Errorf("pools %s", got)
+		}
+		l.AwaitMatrix(t, []*lab.Pod{a, b})
+	})
+	t.Run("in an order of preference", func(t *testing.T) {
+		wishing("order", map[string]string{v1alpha1.AnnotationV4Pools: "tiny-four, other-four", v1alpha1.AnnotationV6Pools: "other-six"})
+		count := map[string]int{}
+		var up []*lab.Pod
+		for i := range 14 { // of which twelve find room in the first pool
+			p := l.MustStartPod(t, 0, fmt.Sprintf("order/%d", i))
+			count[pools(p)]++
+			up = append(up, p)
+		}
+		if count["tiny-four,other-six"] != 12 || count["other-four,other-six"] != 2 {
+			t.Errorf("%v", count)
+		}
+		l.AwaitMatrix(t, []*lab.Pod{up[0], up[13], l.MustStartPod(t, 1, "default/wish-peer")})
+	})
+	t.Run("what can't be", func(t *testing.T) {
+		wishing("wrong", map[string]string{v1alpha1.AnnotationV4Pools: "default-six"})
+		wishing("unclear", map[string]string{v1alpha1.AnnotationRequireDualStack: "maybe"})
+		for namespace, sentence := range map[string]string{
+			"wrong":   "namespace wrong asks for IPPool default-six as an IPv4 pool, but it is an IPv6 pool",
+			"unclear": `namespace unclear asks for causeway.dev/require-dual-stack="maybe"; write true or false`,
+		} {
+			p, err := l.StartPod(ctx, l.Nodes[0], namespace+"/a", lab.PodOptions{NoObject: true})
+			wantError(t, err, sentence)
+			if err := del(ctx, p); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	checkConsistent(t, l)
 }
 
 // peers counts the connections to the outside's server by the address that they come from.

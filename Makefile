@@ -6,6 +6,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 KUBERNETES_VERSION := v1.37.0
 KERNEL ?= auto
 NODES ?= 3
+RUNTIME ?= containerd
 # Tests of several packages start a control plane each; more than two at once only wait for each other.
 TEST_PARALLEL ?= 2
 
@@ -16,6 +17,8 @@ VERSION ?= $(shell sed -n 's/^appVersion: //p' charts/causeway/Chart.yaml)
 COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 OUR_FLAGS := -s -w -X github.com/causeway-net/causeway/internal/version.tag=$(VERSION) \
 	-X github.com/causeway-net/causeway/internal/version.commit=$(COMMIT)
+# CLUSTER_PACKAGES are what `make cluster` needs besides.
+CLUSTER_PACKAGES := runc curl netcat-openbsd
 PACKAGES := iproute2 iputils-ping nftables tcpdump iperf3 jq kmod prometheus util-linux containernetworking-plugins bird2 frr \
 	qemu-system-x86 busybox-static
 
@@ -30,6 +33,15 @@ lab: deps build kernel ## Start a cluster on this machine (NODES=3, KERNEL=host|
 .PHONY: lab-down
 lab-down: ## Stop the cluster; nothing of it is left
 	bin/lab down
+
+.PHONY: cluster
+cluster: deps cluster-deps build cluster-programs image ## Start a real cluster on this machine: kubelet, containerd, kube-proxy (NODES=3; ARGS="--subnets=2 --set NAME=VALUE")
+	@[ "$(RUNTIME)" = containerd ] || { echo "RUNTIME=$(RUNTIME): only containerd can be had here, as a Go module" >&2; exit 1; }
+	bin/cluster up --nodes $(NODES) $(ARGS)
+
+.PHONY: cluster-down
+cluster-down: ## Stop the real cluster; nothing of it is left
+	bin/cluster down
 
 .PHONY: test
 test: deps build kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
@@ -71,10 +83,57 @@ bin/kube-apiserver bin/kubectl: bin/%: test/controlplane/go.mod
 	cd test/controlplane && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $(VERSION_FLAGS)" -o ../../$@ k8s.io/kubernetes/cmd/$*
 	@touch $@
 
+# What a real cluster runs besides the control plane of the lab.
+KUBERNETES_PROGRAMS := bin/kube-scheduler bin/kube-controller-manager bin/kubelet bin/kube-proxy
+CONTAINERD_PROGRAMS := bin/containerd bin/containerd-shim-runc-v2 bin/ctr
+CLUSTER_IMAGES := bin/images/pause.tar bin/images/agnhost.tar bin/images/coredns.tar
+
+.PHONY: cluster-programs
+cluster-programs: build $(KUBERNETES_PROGRAMS) $(CONTAINERD_PROGRAMS) bin/portmap $(CLUSTER_IMAGES) ## Build what a real cluster runs into bin/ (minutes the first time)
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./test/cluster/cmd/cluster
+
+$(KUBERNETES_PROGRAMS): bin/%: test/controlplane/go.mod
+	@echo "building $* (once; then it is kept in bin/)"
+	cd test/controlplane && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $(VERSION_FLAGS)" -o ../../$@ k8s.io/kubernetes/cmd/$*
+	@touch $@
+
+$(CONTAINERD_PROGRAMS): bin/%: test/cluster/containerd/go.mod
+	@echo "building $* (once; then it is kept in bin/)"
+	cd test/cluster/containerd && CGO_ENABLED=0 go build -trimpath -tags "no_btrfs no_devmapper no_zfs no_aufs" -ldflags "-s -w" \
+	  -o ../../../$@ github.com/containerd/containerd/v2/cmd/$*
+	@touch $@
+
+bin/portmap: test/cluster/containerd/go.mod
+	cd test/cluster/containerd && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../../$@ github.com/containernetworking/plugins/plugins/meta/portmap
+	@touch $@
+
+bin/images/pack: test/cluster/images/go.mod test/cluster/images/main.go
+	cd test/cluster/images && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../../$@ .
+
+bin/images/pause.tar: bin/images/pack test/cluster/cmd/pause/main.go
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/images/pause ./test/cluster/cmd/pause
+	bin/images/pack -out $@ -name registry.k8s.io/pause:3.10.2 -entrypoint /pause bin/images/pause=/pause
+
+bin/images/agnhost.tar: bin/images/pack test/controlplane/go.mod
+	@echo "building agnhost (once; then it is kept in bin/)"
+	cd test/controlplane && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $(VERSION_FLAGS)" -o ../../bin/images/agnhost k8s.io/kubernetes/test/images/agnhost
+	bin/images/pack -out $@ -name registry.k8s.io/e2e-test-images/agnhost:2.66.1 -entrypoint "/agnhost" \
+	  -busybox sh,cat,ls,sleep,ip,ping,wget,hostname,date,echo,grep,seq,true,false,test,timeout,head,tail,env,nslookup,mkdir,rm,touch,tr,wc,awk,sed \
+	  bin/images/agnhost=/agnhost /bin/busybox=/bin/busybox /usr/bin/curl=/usr/bin/curl /bin/nc.openbsd=/usr/bin/nc
+
+bin/images/coredns.tar: bin/images/pack test/cluster/coredns/go.mod
+	@echo "building CoreDNS (once; then it is kept in bin/)"
+	cd test/cluster/coredns && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../../bin/images/coredns github.com/coredns/coredns
+	bin/images/pack -out $@ -name registry.k8s.io/coredns/coredns:local -entrypoint /coredns bin/images/coredns=/coredns
+
 bin/helm: test/helm/go.mod
 	@echo "building helm (once; then it is kept in bin/)"
 	cd test/helm && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../$@ helm.sh/helm/v4/cmd/helm
 	@touch $@
+
+.PHONY: cluster-deps
+cluster-deps:
+	@$(MAKE) --no-print-directory deps PACKAGES="$(CLUSTER_PACKAGES)"
 
 .PHONY: deps
 deps: ## Install the Debian packages that the lab and the tests need (as root; nothing if they are there)
@@ -125,7 +184,7 @@ manifests: bin/helm ## Write the manifests of config/ that the chart renders wit
 lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Check style and common mistakes, formatting, and that generated files and go.mod are current
 	@bad="$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go'))"; \
 	if [ -n "$$bad" ]; then echo "Format these files with gofmt -w: $$bad" >&2; exit 1; fi
-	@for module in . test/controlplane test/helm image; do \
+	@for module in . test/controlplane test/helm test/cluster/containerd test/cluster/coredns test/cluster/images image; do \
 	  (cd $$module && go mod tidy -diff) || { echo "$$module/go.mod or go.sum is not tidy; run go mod tidy in $$module and commit it." >&2; exit 1; }; \
 	done
 	$< run ./...
@@ -145,4 +204,4 @@ bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf bin .lab
+	rm -rf bin .lab .cluster

@@ -40,8 +40,8 @@ func newAuthority() (*authority, error) {
 	return &authority{cert: cert, key: key, pem: pemOf("CERTIFICATE", der)}, nil
 }
 
-// issue returns a certificate and its key for a client (user and groups) or a server (addresses).
-func (a *authority) issue(user string, groups []string, addresses []netip.Addr) (cert, key []byte, err error) {
+// issue returns a certificate and its key for a client (user and groups) or a server (addresses and names).
+func (a *authority) issue(user string, groups []string, addresses []netip.Addr, names ...string) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key for %s: %w", user, err)
@@ -50,6 +50,7 @@ func (a *authority) issue(user string, groups []string, addresses []netip.Addr) 
 	t.Subject.Organization = groups
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
+	t.DNSNames = names
 	for _, addr := range addresses {
 		t.IPAddresses = append(t.IPAddresses, net.IP(addr.AsSlice()))
 	}

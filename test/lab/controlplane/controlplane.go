@@ -38,6 +38,9 @@ type Options struct {
 	Bin, Config string
 	// Address is where nodes reach the API server. This machine has it.
 	Address netip.Addr
+	// Whole starts the scheduler and the controller manager too, and an API server that asks of kubelets and pods what it asks
+	// in a cluster.
+	Whole bool
 }
 
 // ControlPlane is a running control plane.
@@ -49,6 +52,7 @@ type ControlPlane struct {
 	o         Options
 	authority *authority
 	etcd, api *daemon
+	others    []*daemon // scheduler and controller manager
 }
 
 // Start starts etcd and the API server, and applies the CRDs, the namespaces, the roles and the admission policies.
@@ -61,8 +65,11 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 	return c, nil
 }
 
-// Stop ends both processes.
+// Stop ends all processes.
 func (c *ControlPlane) Stop() {
+	for _, d := range c.others {
+		d.kill()
+	}
 	c.api.kill()
 	c.etcd.kill()
 }
@@ -126,6 +133,11 @@ func (c *ControlPlane) start(ctx context.Context) (err error) {
 	if err := c.waitReady(ctx); err != nil {
 		return err
 	}
+	if c.o.Whole {
+		if err := c.startOthers(); err != nil {
+			return err
+		}
+	}
 	return c.prepare(ctx)
 }
 
@@ -134,7 +146,7 @@ func (c *ControlPlane) writeCredentials() error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the folder of the control plane: %w", err)
 	}
-	cert, key, err := c.authority.issue("kube-apiserver", nil, []netip.Addr{c.o.Address, netip.MustParseAddr("127.0.0.1")})
+	cert, key, err := c.authority.issue("kube-apiserver", nil, c.addresses(), serverNames...)
 	if err != nil {
 		return err
 	}
@@ -148,6 +160,11 @@ func (c *ControlPlane) writeCredentials() error {
 	}); err != nil {
 		return err
 	}
+	if c.o.Whole {
+		if err := c.writeKubeletClient(); err != nil {
+			return err
+		}
+	}
 	_, err = c.Kubeconfig("admin.kubeconfig", "lab-admin", "system:masters")
 	return err
 }
@@ -160,16 +177,22 @@ func (c *ControlPlane) startEtcd() (err error) {
 
 func (c *ControlPlane) startAPI() (err error) {
 	in := func(name string) string { return filepath.Join(c.o.Dir, name) }
-	c.api, err = startDaemon(c.o.Dir, filepath.Join(c.o.Bin, "kube-apiserver"),
+	args := []string{
 		"--etcd-servers=http://127.0.0.1:2379",
-		"--advertise-address="+c.o.Address.String(), fmt.Sprintf("--secure-port=%d", port),
-		"--tls-cert-file="+in("api.crt"), "--tls-private-key-file="+in("api.key"), "--client-ca-file="+in("ca.crt"),
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+in("accounts.key"),
-		"--service-account-signing-key-file="+in("accounts.key"), "--service-cluster-ip-range=10.96.0.0/16",
-		"--authorization-mode=RBAC", "--anonymous-auth=false", "--allow-privileged=true", "--profiling=false",
-		"--enable-aggregator-routing=false",
-		// Nobody makes service accounts or taints nodes here: there is no controller manager.
-		"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
+		"--advertise-address=" + c.o.Address.String(), fmt.Sprintf("--secure-port=%d", port),
+		"--tls-cert-file=" + in("api.crt"), "--tls-private-key-file=" + in("api.key"), "--client-ca-file=" + in("ca.crt"),
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + in("accounts.key"),
+		"--service-account-signing-key-file=" + in("accounts.key"),
+		"--anonymous-auth=false", "--allow-privileged=true", "--profiling=false", "--enable-aggregator-routing=false",
+	}
+	if c.o.Whole {
+		args = append(args, c.wholeAPI()...)
+	} else {
+		args = append(args, "--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC",
+			// Nobody makes service accounts or taints nodes here: there is no controller manager.
+			"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
+	}
+	c.api, err = startDaemon(c.o.Dir, filepath.Join(c.o.Bin, "kube-apiserver"), args...)
 	return err
 }
 

@@ -11,11 +11,13 @@ import (
 
 	"github.com/causeway-net/causeway/test/lab"
 	"github.com/causeway-net/causeway/test/lab/kernel"
+	"github.com/causeway-net/causeway/test/lab/machine"
+	"github.com/causeway-net/causeway/test/resident"
 )
 
 func main() {
 	err := command().ExecuteContext(context.Background())
-	if code := exitCodeError(0); errors.As(err, &code) {
+	if code := resident.ExitCodeError(0); errors.As(err, &code) {
 		os.Exit(int(code))
 	}
 	if err != nil {
@@ -23,11 +25,6 @@ func main() {
 		os.Exit(1)
 	}
 }
-
-// exitCodeError is the code of a command that ran in the lab.
-type exitCodeError int
-
-func (c exitCodeError) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 func command() *cobra.Command {
 	root := &cobra.Command{
@@ -41,7 +38,7 @@ func command() *cobra.Command {
 		c.Flags().StringVar(&o.Kernel, "kernel", lab.KernelAuto, "what the nodes run on: host, vm (QEMU with Debian's kernel) or auto")
 		return c
 	}
-	inLab := func(use, short string, args cobra.PositionalArgs, spec func([]string) place) *cobra.Command {
+	inLab := func(use, short string, args cobra.PositionalArgs, spec func([]string) machine.Spec) *cobra.Command {
 		return &cobra.Command{
 			Use: use, Short: short, Args: args, DisableFlagParsing: true,
 			RunE: func(c *cobra.Command, args []string) error { return run(c.Context(), spec(args)) },
@@ -69,21 +66,21 @@ func command() *cobra.Command {
 				return kernel.Make(c.Context(), lab.KernelDir, os.Stdout)
 			},
 		},
-		inLab("kubectl ARGUMENTS", "Run kubectl as the cluster's administrator", cobra.ArbitraryArgs, func(args []string) place {
-			return place{argv: append([]string{"kubectl"}, args...)}
+		inLab("kubectl ARGUMENTS", "Run kubectl as the cluster's administrator", cobra.ArbitraryArgs, func(args []string) machine.Spec {
+			return machine.Spec{Argv: append([]string{"kubectl"}, args...)}
 		}),
 		inLab("node NAME [COMMAND]", "Run a shell or a command on a node; the node `outside` is beyond the router", cobra.MinimumNArgs(1),
-			func(args []string) place { return place{node: args[0], argv: args[1:]} }),
+			func(args []string) machine.Spec { return machine.Spec{Node: args[0], Argv: args[1:]} }),
 		inLab("pod NAMESPACE/NAME [COMMAND]", "Run a shell or a command in a pod's network namespace", cobra.MinimumNArgs(1),
-			func(args []string) place { return place{pod: args[0], argv: args[1:]} }),
+			func(args []string) machine.Spec { return machine.Spec{Netns: args[0], Argv: args[1:]} }),
 		inLab("shell [COMMAND]", "Run a shell or a command in the lab's own namespaces: the router and the API server", cobra.ArbitraryArgs,
-			func(args []string) place { return place{argv: args} }),
+			func(args []string) machine.Spec { return machine.Spec{Argv: args} }),
 		inLab("plan NAME [--json]", "Print what a node's agent wants of its kernel and of BGP, and what was refused", cobra.MinimumNArgs(1),
-			func(args []string) place { return window(args[0], "plan", args[1:]) }),
+			func(args []string) machine.Spec { return window(args[0], "plan", args[1:]) }),
 		inLab("book NAME [--json]", "Print every address of a node's blocks, and who has it", cobra.MinimumNArgs(1),
-			func(args []string) place { return window(args[0], "book", args[1:]) }),
+			func(args []string) machine.Spec { return window(args[0], "book", args[1:]) }),
 		inLab("logs NAME", "Print the log of a node's agent, or of `controller`, `kube-apiserver`, `etcd`", cobra.ExactArgs(1),
-			func(args []string) place { return place{argv: logCommand(args[0])} }),
+			func(args []string) machine.Spec { return machine.Spec{Argv: logCommand(args[0])} }),
 	)
 	return root
 }

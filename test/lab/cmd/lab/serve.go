@@ -13,14 +13,15 @@ import (
 	"github.com/causeway-net/causeway/test/lab"
 	"github.com/causeway-net/causeway/test/lab/machine"
 	"github.com/causeway-net/causeway/test/namespaces"
+	"github.com/causeway-net/causeway/test/resident"
 )
 
 // serve is the lab's process: it enters the namespaces, brings everything up, shows it, and answers until it is killed.
 func serve(ctx context.Context, o lab.Options) error {
 	if !namespaces.Inside() {
-		return exitCodeError(namespaces.Enter(os.Args[1:]))
+		return resident.ExitCodeError(namespaces.Enter(os.Args[1:]))
 	}
-	s, err := findState()
+	s, err := resident.Find(thing)
 	if err != nil {
 		return err
 	}
@@ -42,7 +43,7 @@ func serve(ctx context.Context, o lab.Options) error {
 	}
 	fmt.Printf("\nThe lab is up after %.1f s.\n%s", time.Since(begin).Seconds(), usage)
 	// The socket's appearance tells `lab up` that all is said.
-	listener, err := net.Listen("unix", s.socket())
+	listener, err := net.Listen("unix", s.Socket())
 	if err != nil {
 		return fmt.Errorf("listen for commands: %w", err)
 	}

@@ -1,0 +1,179 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/causeway-net/causeway/test/retry"
+)
+
+// AgnhostImage is an image for tests that every node has.
+const AgnhostImage = "registry.k8s.io/e2e-test-images/agnhost:2.66.1"
+
+const (
+	sandboxImage = "registry.k8s.io/pause:3.10.2"
+	// dnsAddress is what test/cluster/addons/coredns.yaml says.
+	dnsAddress = "10.96.0.10"
+	// patience is how long a program may take to be ready on a busy machine.
+	patience = 2 * time.Minute
+)
+
+// containerdConfig is as it comes, but for what a machine made of namespaces lacks.
+const containerdConfig = `
+version = 3
+oom_score = 0
+[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = true
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+runtime_type = 'io.containerd.runc.v2'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+SystemdCgroup = false
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+bin_dirs = ['/opt/cni/bin']
+conf_dir = '/etc/cni/net.d'
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = '` + sandboxImage + `'
+`
+
+// kubeletConfig needs the group of control groups, and the cluster's authority.
+const kubeletConfig = `
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+cgroupDriver: cgroupfs
+cgroupRoot: %s
+failCgroupV1: false
+failSwapOn: false
+oomScoreAdj: 0
+imageGCHighThresholdPercent: 100
+imageGCLowThresholdPercent: 99
+# A disk that is full on the machine of a test is not what is tested.
+evictionHard: {memory.available: 50Mi}
+localStorageCapacityIsolation: false
+makeIPTablesUtilChains: false
+clusterDomain: cluster.local
+clusterDNS: [` + dnsAddress + `]
+authentication:
+  anonymous: {enabled: false}
+  webhook: {enabled: true}
+  x509: {clientCAFile: /etc/kubernetes/ca.crt}
+authorization: {mode: Webhook}
+`
+
+// proxyConfig has no limits of connections: a namespace can't set them.
+const proxyConfig = `
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clientConnection: {kubeconfig: /etc/kubernetes/kube-proxy.kubeconfig}
+detectLocalMode: InterfaceNamePrefix
+detectLocal: {interfaceNamePrefix: cw}
+conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s, udpTimeout: 0s, udpStreamTimeout: 0s}
+`
+
+// startRuntime starts containerd and gives it the images of the cluster.
+func (n *Node) startRuntime(ctx context.Context) error {
+	if err := n.WriteFile(ctx, "/etc/containerd/config.toml", containerdConfig); err != nil {
+		return err
+	}
+	n.Containerd = n.daemon(n.cluster.Bin("containerd"))
+	if err := n.Containerd.Start(); err != nil {
+		return err
+	}
+	if err := retry.Until(ctx, patience, func() error {
+		_, err := n.Run(ctx, n.cluster.Bin("ctr"), "version")
+		return err
+	}); err != nil {
+		return fmt.Errorf("wait for containerd: %w: %s", err, tail(n.Containerd.Log()))
+	}
+	for _, image := range []string{"images/pause.tar", "images/agnhost.tar", "images/coredns.tar", "causeway-image.tar"} {
+		if err := n.Load(ctx, n.cluster.Bin(image)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Load loads an archive with an image, docker's or an OCI one, which the node can read, such as one in bin/.
+func (n *Node) Load(ctx context.Context, archive string) error {
+	_, err := n.Run(ctx, n.cluster.Bin("ctr"), "--namespace=k8s.io", "images", "import", "--local", archive)
+	return err
+}
+
+// startKubelet writes what a node needs to join, and starts kubelet and kube-proxy.
+func (n *Node) startKubelet(ctx context.Context) error {
+	c := n.cluster
+	files := map[string]string{
+		"/etc/kubernetes/kubelet.yaml":    fmt.Sprintf(kubeletConfig, n.group),
+		"/etc/kubernetes/kube-proxy.yaml": proxyConfig,
+	}
+	for to, of := range map[string]struct {
+		user   string
+		groups []string
+	}{
+		"kubelet.kubeconfig":    {"system:node:" + n.Name, []string{"system:nodes"}},
+		"kube-proxy.kubeconfig": {"system:kube-proxy", nil},
+	} {
+		from, err := c.Kubeconfig(n.Name+"-"+to, of.user, of.groups...)
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		files["/etc/kubernetes/"+to] = string(text)
+	}
+	ca, err := os.ReadFile(c.CA())
+	if err != nil {
+		return err
+	}
+	files["/etc/kubernetes/ca.crt"] = string(ca)
+	for path, text := range files {
+		if err := n.WriteFile(ctx, path, text); err != nil {
+			return err
+		}
+	}
+	n.Kubelet = n.daemon(c.Bin("kubelet"), "--config=/etc/kubernetes/kubelet.yaml", "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",
+		"--hostname-override="+n.Name, "--node-ip="+n.V4.String()+","+n.V6.String())
+	n.Proxy = n.daemon(c.Bin("kube-proxy"), "--config=/etc/kubernetes/kube-proxy.yaml", "--hostname-override="+n.Name)
+	if err := n.Kubelet.Start(); err != nil {
+		return err
+	}
+	if err := n.awaitRegistered(ctx); err != nil {
+		return fmt.Errorf("%w: %s", err, tail(n.Kubelet.Log()))
+	}
+	return n.Proxy.Start()
+}
+
+func (n *Node) awaitRegistered(ctx context.Context) error {
+	return retry.Until(ctx, patience, func() error {
+		_, err := n.cluster.Command(ctx, "kubectl", "get", "node", n.Name)
+		return err
+	})
+}
+
+// Join starts a node that was cut off or was never there.
+func (n *Node) Join(ctx context.Context) error {
+	if err := n.Boot(ctx); err != nil {
+		return err
+	}
+	if err := n.startRuntime(ctx); err != nil {
+		return err
+	}
+	return n.startKubelet(ctx)
+}
+
+// tail is the end of a log, for an error.
+func tail(file string) string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return filepath.Base(file) + " ends with:\n" + strings.Join(lines[max(0, len(lines)-15):], "\n")
+}

@@ -2,10 +2,12 @@ package controllers_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,6 +33,10 @@ func TestOneNodeHasOneNodesShare(t *testing.T) {
 	w.setShare("honest", want("p", 20, 1))
 	w.waitBlocks("the honest one is served", "10.0.0.0/28 honest", "10.0.0.16/28 greedy", "10.0.0.32/28 greedy", "10.0.0.48/28 greedy", "10.0.0.64/28 honest")
 	w.waitPool("p", "and the pool is not exhausted", isNot(v1alpha1.ConditionExhausted))
+	w.waitPool("p", "and says who may have no more", func(p *v1alpha1.IPPool) bool {
+		c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionNodesAtLimit)
+		return c != nil && c.Status == metav1.ConditionTrue && strings.Contains(c.Message, "node greedy") && strings.Contains(c.Message, "lets one node have 3")
+	})
 }
 
 // TestANodeNetworkBeforeItsNode: a person, or Git, may make one before the Node comes. It stays; one whose Node went goes.

@@ -163,7 +163,7 @@ type IPPoolStatus struct {
 	// +optional
 	NodesTotal int32 `json:"nodesTotal"`
 
-	// conditions: Ready (all nodes have rendered this generation), Reconciling, Stalled, Overlapping, Conflicting, Disabled, Terminating, Exhausted, KernelSupport.
+	// conditions: Ready (all nodes have rendered this generation), Reconciling, Stalled, Overlapping, Conflicting, Disabled, Terminating, Exhausted, NodesAtLimit, KernelSupport.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -69,6 +69,8 @@ const (
 	ConditionTerminating = "Terminating"
 	// ConditionExhausted is True on an IPPool that could not serve a node's last request for a block.
 	ConditionExhausted = "Exhausted"
+	// ConditionNodesAtLimit is True on an IPPool while pods wait on nodes that have as many of its blocks as maxBlocksPerNode allows.
+	ConditionNodesAtLimit = "NodesAtLimit"
 	// ConditionKernelSupport is False where a pool needs an encapsulation that a node's kernel lacks.
 	ConditionKernelSupport = "KernelSupport"
 )

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,6 +61,7 @@ type Reconciler struct {
 	// round is held while blocks are created, so that no pool goes away under them.
 	round     turn
 	shortages shortages
+	limits    shortages // of what one node may have
 	adopted   bool
 
 	mu        sync.Mutex // of what follows
@@ -98,7 +100,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	for _, s := range plan.Shortages {
 		r.meters.failures.WithLabelValues(s.Pool).Inc()
 	}
-	for _, pool := range r.shortages.update(now, r.isPool, plan) {
+	for _, pool := range slices.Concat(r.shortages.update(now, r.isPool, exhausted(plan), plan.Ample), r.limits.update(now, r.isPool, limited(plan), nil)) {
 		r.o.PoolChanged(pool)
 	}
 	for _, node := range strays {
@@ -129,7 +131,7 @@ func (r *Reconciler) next(plan blockplan.Plan) time.Duration {
 		return time.Millisecond
 	case len(plan.Shortages) > 0 || plan.Again || len(plan.Release) > 0:
 		return time.Second
-	case len(r.shortages.names()) > 0:
+	case len(r.shortages.names()) > 0 || len(r.limits.names()) > 0:
 		return 5 * time.Second
 	}
 	return 0
@@ -145,9 +147,11 @@ func (r *Reconciler) adopt(ctx context.Context) error {
 		return fmt.Errorf("list pools: %w", err)
 	}
 	for i := range pools.Items {
-		c := meta.FindStatusCondition(pools.Items[i].Status.Conditions, v1alpha1.ConditionExhausted)
-		if c != nil && c.Status == "True" {
-			r.shortages.adopt(pools.Items[i].Name, c.Message, r.o.Now())
+		for kind, into := range map[string]*shortages{v1alpha1.ConditionExhausted: &r.shortages, v1alpha1.ConditionNodesAtLimit: &r.limits} {
+			c := meta.FindStatusCondition(pools.Items[i].Status.Conditions, kind)
+			if c != nil && c.Status == "True" {
+				into.adopt(pools.Items[i].Name, c.Message, r.o.Now())
+			}
 		}
 	}
 	r.adopted = true
@@ -178,7 +182,13 @@ func (r *Reconciler) InUse(set *reservation.Set) ([]netip.Addr, int) {
 }
 
 // Exhausted returns why a pool is exhausted, or nothing.
-func (r *Reconciler) Exhausted(pool string) string { return r.shortages.sentence(pool) }
+func (r *Reconciler) Exhausted(pool string) string {
+	sentence, _ := r.shortages.of(pool)
+	return sentence
+}
+
+// Limited returns why nodes that have as many blocks of a pool as they may have need more, or nothing, and how many nodes.
+func (r *Reconciler) Limited(pool string) (string, int) { return r.limits.of(pool) }
 
 // Synced says whether all watches have shown everything once, so that summaries are whole.
 func (r *Reconciler) Synced() bool {

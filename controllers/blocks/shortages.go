@@ -10,10 +10,10 @@ import (
 	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 )
 
-// patience is how long a pool stays exhausted after the last pod that it had no block for.
+// patience is how long a shortage is remembered after the last pod that met it.
 const patience = time.Minute
 
-// shortages remembers which pools are exhausted, and why.
+// shortages remembers in which pools pods have waited for a block in vain, and why.
 type shortages struct {
 	mu    sync.Mutex
 	pools map[string]shortage
@@ -22,32 +22,49 @@ type shortages struct {
 type shortage struct {
 	last     time.Time
 	sentence string
+	nodes    int
 }
 
-// update takes a plan's findings and returns the names of the pools that changed.
-func (s *shortages) update(now time.Time, isPool func(string) bool, plan blockplan.Plan) []string {
+// exhausted are the pools without a free block.
+func exhausted(plan blockplan.Plan) map[string]shortage {
+	found := map[string]shortage{}
+	for _, s := range plan.Shortages {
+		found[s.Pool] = shortage{nodes: len(s.Nodes), sentence: fmt.Sprintf("No block is free for %d waiting pods on %s; all of the pool is given out: add another pool, or delete pods that are not needed.",
+			s.Waiting, conditions.Names("node", s.Nodes))}
+	}
+	return found
+}
+
+// limited are the pools of which nodes may have no more blocks.
+func limited(plan blockplan.Plan) map[string]shortage {
+	found := map[string]shortage{}
+	for _, l := range plan.Limits {
+		found[l.Pool] = shortage{nodes: len(l.Nodes), sentence: fmt.Sprintf("No more blocks go to %s, where %d pods wait: maxBlocksPerNode lets one node have %d; raise it, let pods run on other nodes, or add another pool.",
+			conditions.Names("node", l.Nodes), l.Waiting, l.Most)}
+	}
+	return found
+}
+
+// update takes what a plan has found, and which pools have plenty again, and returns the names of the pools that changed. While the
+// nodes are as many as before, the sentence stays, so that no pool's status is written for every pod that waits.
+func (s *shortages) update(now time.Time, isPool func(string) bool, found map[string]shortage, ample []string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pools == nil {
 		s.pools = map[string]shortage{}
 	}
 	var changed []string
-	for _, short := range plan.Shortages {
-		have, known := s.pools[short.Pool]
-		have.last = now
-		if !known {
-			have.sentence = fmt.Sprintf("No block is free for %d waiting pods on %s; all of the pool is given out: add another pool, or delete pods that are not needed.",
-				short.Waiting, conditions.Names("node", short.Nodes))
-			changed = append(changed, short.Pool)
+	for name, short := range found {
+		have, known := s.pools[name]
+		if !known || have.nodes < short.nodes {
+			have = short
+			changed = append(changed, name)
 		}
-		s.pools[short.Pool] = have
-	}
-	ample := map[string]bool{}
-	for _, name := range plan.Ample {
-		ample[name] = true
+		have.last = now
+		s.pools[name] = have
 	}
 	for name, have := range s.pools {
-		if !isPool(name) || ample[name] || now.Sub(have.last) >= patience {
+		if !isPool(name) || slices.Contains(ample, name) || now.Sub(have.last) >= patience {
 			delete(s.pools, name)
 			changed = append(changed, name)
 		}
@@ -68,14 +85,14 @@ func (s *shortages) adopt(pool, sentence string, now time.Time) {
 	}
 }
 
-// sentence returns why a pool is exhausted, or nothing.
-func (s *shortages) sentence(pool string) string {
+// of returns why pods wait for a block of a pool, or nothing, and on how many nodes.
+func (s *shortages) of(pool string) (sentence string, nodes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pools[pool].sentence
+	return s.pools[pool].sentence, s.pools[pool].nodes
 }
 
-// names returns the exhausted pools.
+// names returns the pools that are short.
 func (s *shortages) names() map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,25 +7,29 @@ import (
 	"github.com/causeway-net/causeway/controllers/internal/meters"
 )
 
-type meterSet struct{ addresses, blocks *prometheus.GaugeVec }
+type meterSet struct{ addresses, blocks, limited *prometheus.GaugeVec }
 
 func newMeters(r prometheus.Registerer) (m meterSet, err error) {
 	m.addresses, err = meters.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "causeway_ippool_addresses",
 		Help: "Addresses of an IPPool: allocated, free, and its capacity."}, []string{"pool", "state"}), nil)
 	m.blocks, err = meters.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "causeway_ippool_blocks",
 		Help: "IPBlocks that nodes own of an IPPool."}, []string{"pool"}), err)
+	m.limited, err = meters.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "causeway_ippool_nodes_at_limit",
+		Help: "Nodes with waiting pods that have as many blocks of an IPPool as maxBlocksPerNode lets one node have."}, []string{"pool"}), err)
 	return m, err
 }
 
-func (m meterSet) pool(name string, s *v1alpha1.IPPoolStatus) {
+func (m meterSet) pool(name string, s *v1alpha1.IPPoolStatus, nodesAtLimit int) {
 	m.addresses.WithLabelValues(name, "allocated").Set(float64(s.Allocated))
 	m.addresses.WithLabelValues(name, "free").Set(float64(s.Free))
 	m.addresses.WithLabelValues(name, "capacity").Set(float64(s.Capacity))
 	m.blocks.WithLabelValues(name).Set(float64(s.Blocks))
+	m.limited.WithLabelValues(name).Set(float64(nodesAtLimit))
 }
 
 func (m meterSet) forget(pool string) {
 	labels := prometheus.Labels{"pool": pool}
 	m.addresses.DeletePartialMatch(labels)
 	m.blocks.DeletePartialMatch(labels)
+	m.limited.DeletePartialMatch(labels)
 }

@@ -32,6 +32,8 @@ type Blocks interface {
 	Summary(pool string) blockplan.Summary
 	// Exhausted returns why a pool is exhausted, or nothing.
 	Exhausted(pool string) string
+	// Limited returns why nodes that have as many blocks of a pool as they may have need more, or nothing, and how many nodes.
+	Limited(pool string) (sentence string, nodes int)
 	// Holders names the records of pods that have some addresses: "10.0.0.5 (workloadendpoint default/a-0123456789a)".
 	Holders(addresses []netip.Addr) []string
 	// WhileStill calls something while no block is being created, if the pool has none.
@@ -111,7 +113,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 	}
 	status := Compute(facts)
-	r.meters.pool(object.Name, &status)
+	r.meters.pool(object.Name, &status, facts.LimitedNodes)
 	later, err := r.write(ctx, &object, status)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -163,6 +165,7 @@ func (r *Reconciler) letGo(ctx context.Context, object *v1alpha1.IPPool) (bool, 
 // facts gathers what a status depends on.
 func (r *Reconciler) facts(ctx context.Context, object *v1alpha1.IPPool) (Facts, error) {
 	f := Facts{Object: object, Summary: r.o.Blocks.Summary(object.Name), Exhausted: r.o.Blocks.Exhausted(object.Name), Now: metav1.NewTime(r.o.Now())}
+	f.Limited, f.LimitedNodes = r.o.Blocks.Limited(object.Name)
 	f.ReservedHolders = r.o.Blocks.Holders(f.ReservedInUse)
 	var networks v1alpha1.NodeNetworkList
 	var claims v1alpha1.BlockClaimList
@@ -227,7 +230,8 @@ func (r *Reconciler) write(ctx context.Context, object *v1alpha1.IPPool, status 
 	if err != nil {
 		return 0, fmt.Errorf("write the status of pool %s: %w", object.Name, err)
 	}
-	for _, c := range Happened(before.Status.Conditions, status.Conditions, v1alpha1.ConditionOverlapping, v1alpha1.ConditionConflicting, v1alpha1.ConditionExhausted) {
+	for _, c := range Happened(before.Status.Conditions, status.Conditions, v1alpha1.ConditionOverlapping, v1alpha1.ConditionConflicting, v1alpha1.ConditionExhausted,
+		v1alpha1.ConditionNodesAtLimit) {
 		r.o.Events.Eventf(object, nil, corev1.EventTypeWarning, c.Type, "GiveOutAddresses", "%s", c.Message)
 	}
 	return 0, nil

@@ -41,7 +41,11 @@ type Facts struct {
 	ReservedHolders []string
 	// Exhausted is a sentence about the last request that could not be served, or nothing.
 	Exhausted string
-	Now       metav1.Time
+	// Limited is a sentence about nodes with waiting pods that have as many blocks as they may have, or nothing. LimitedNodes is how
+	// many they are.
+	Limited      string
+	LimitedNodes int
+	Now          metav1.Time
 }
 
 // Compute returns the pool's status.
@@ -67,7 +71,7 @@ func Compute(f Facts) v1alpha1.IPPoolStatus {
 
 	s.Conditions = conditions.Sum(s.Conditions, f.Now, object.Generation, sum(f, r))
 	for _, c := range []metav1.Condition{
-		overlapping(f), conflicting(f), disabled(f), terminating(f), exhausted(f), kernelSupport(f, r), reserved(f), reservedInUse(f),
+		overlapping(f), conflicting(f), disabled(f), terminating(f), exhausted(f), nodesAtLimit(f), kernelSupport(f, r), reserved(f), reservedInUse(f),
 	} {
 		c.ObservedGeneration = object.Generation
 		s.Conditions = conditions.Set(s.Conditions, f.Now, c)
@@ -182,6 +186,13 @@ func exhausted(f Facts) metav1.Condition {
 		return condition(v1alpha1.ConditionExhausted, false, "BlocksFree", "No pod waits for a block of this pool.")
 	}
 	return condition(v1alpha1.ConditionExhausted, true, "NoFreeBlock", f.Exhausted)
+}
+
+func nodesAtLimit(f Facts) metav1.Condition {
+	if f.Limited == "" {
+		return condition(v1alpha1.ConditionNodesAtLimit, false, "WithinLimit", "No pod waits on a node that has as many blocks as maxBlocksPerNode lets it have.")
+	}
+	return condition(v1alpha1.ConditionNodesAtLimit, true, "MaxBlocksPerNode", f.Limited)
 }
 
 // reserved says what is wrong with the pool's own reservations. That takes nothing away from the pool, so it stays Ready.

@@ -21,6 +21,7 @@ type metrics struct {
 	registry  *prometheus.Registry
 	calls     *prometheus.HistogramVec
 	addresses *prometheus.GaugeVec
+	blocks    *prometheus.GaugeVec
 	applies   *prometheus.HistogramVec
 	failures  prometheus.Gauge
 	routes    *prometheus.GaugeVec
@@ -40,6 +41,9 @@ func newMetrics() *metrics {
 		}, []string{"verb", "code"}),
 		addresses: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "causeway_node_addresses", Help: "Addresses of this node by pool: free, wanted free, and pods that wait for one.",
+		}, []string{"pool", "state"}),
+		blocks: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "causeway_node_blocks", Help: "Blocks of this node by pool: held, and the most that it may have (maxBlocksPerNode).",
 		}, []string{"pool", "state"}),
 		applies: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "causeway_dataplane_apply_duration_seconds", Help: "Time to bring the kernel to the plan, by outcome.",
@@ -65,7 +69,7 @@ func newMetrics() *metrics {
 		Name: "causeway_endpoints_unrecorded", Help: "Pods of this node whose WorkloadEndpoint the API server refuses to take. They run, but their addresses are not in the API.",
 	})
 	m.registry.MustRegister(m.writes, m.unrecorded, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.calls, m.addresses, m.applies, m.failures, m.routes, m.bgpUp, m.bgpCounts)
+		m.calls, m.addresses, m.blocks, m.applies, m.failures, m.routes, m.bgpUp, m.bgpCounts)
 	return m
 }
 
@@ -100,10 +104,13 @@ func (m *metrics) countRoutes(counts []plan.RouteCount, refused int) {
 
 func (m *metrics) shares(shares []addressbook.Share) {
 	m.addresses.Reset()
+	m.blocks.Reset()
 	for _, s := range shares {
 		m.addresses.WithLabelValues(s.Pool, "free").Set(float64(s.Free))
 		m.addresses.WithLabelValues(s.Pool, "wanted").Set(float64(s.Wanted))
 		m.addresses.WithLabelValues(s.Pool, "waiting").Set(float64(s.Waiting))
+		m.blocks.WithLabelValues(s.Pool, "held").Set(float64(len(s.Held)))
+		m.blocks.WithLabelValues(s.Pool, "most").Set(float64(s.MaxBlocks))
 	}
 }
 

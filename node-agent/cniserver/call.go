@@ -171,11 +171,7 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 	var family *wish.FamilyError
 	switch {
 	case errors.As(err, &full):
-		var parts []string
-		for _, p := range full.Pools {
-			parts = append(parts, s.pools.Fullness(p))
-		}
-		return cniError(protocol.CodePoolFull, "There is no free address for pod %s/%s: %s. Delete pods, or add an IPPool.", c.namespace, c.pod, strings.Join(parts, "; "))
+		return s.poolFull(c, full)
 	case errors.As(err, &wait):
 		return cniError(protocol.CodeTryAgainLater, "The controller has not given this node a block of pool %s in time; see `kubectl describe ippool %s` and whether causeway-controller runs.", wait.Pool, wait.Pool)
 	case errors.Is(err, addressbook.ErrUnknownNamespace):
@@ -196,6 +192,20 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 		return cniError(protocol.CodeInterfaceTaken, "CNI_IFNAME is not usable: %v.", err)
 	}
 	return cniError(protocol.CodeInternal, "%s.", sentence(err))
+}
+
+// poolFull says which pools are full, why, and what to do.
+func (s *Server) poolFull(c *call, full *addressbook.FullError) *protocol.Error {
+	var parts []string
+	for _, p := range full.Pools {
+		parts = append(parts, s.pools.Fullness(p))
+	}
+	advice := "Delete pods, or add an IPPool"
+	for _, l := range full.AtLimit {
+		parts = append(parts, fmt.Sprintf("node %s has as many blocks of IPPool %s as maxBlocksPerNode lets one node have (%d), and all their addresses are in use", s.node, l.Pool, l.Blocks))
+		advice = "Raise maxBlocksPerNode of the IPPool, let pods run on other nodes, or add an IPPool"
+	}
+	return cniError(protocol.CodePoolFull, "There is no free address for pod %s/%s: %s. %s.", c.namespace, c.pod, strings.Join(parts, "; "), advice)
 }
 
 func sentence(err error) string {

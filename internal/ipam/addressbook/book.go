@@ -68,6 +68,8 @@ type Pool struct {
 	Spare bool
 	// BlockCapacity is the number of addresses that pods can have of one block.
 	BlockCapacity int
+	// MaxBlocks is the largest number of blocks that the node may have of the pool; 0 for no bound.
+	MaxBlocks int
 	// Reserved addresses are given to nobody. Pods that have one keep it.
 	Reserved *reservation.Set
 }

@@ -10,6 +10,8 @@ import (
 type Share struct {
 	Pool                  string
 	Free, Wanted, Waiting int
+	// MaxBlocks is the largest number of blocks that the node may have; 0 for no bound.
+	MaxBlocks int
 	// Held are the blocks that the node has and has not released, Released those that it never takes an address from again.
 	Held, Released []netip.Prefix
 }
@@ -21,7 +23,7 @@ func (b *Book) Shares() (shares []Share, again time.Duration) {
 	defer b.mu.Unlock()
 	now := b.now()
 	for _, pool := range b.pools {
-		s := Share{Pool: pool.Name, Waiting: b.waiting[pool.Name]}
+		s := Share{Pool: pool.Name, Waiting: b.waiting[pool.Name], MaxBlocks: pool.MaxBlocks}
 		if pool.Usable {
 			s.Wanted = b.wanted(pool) + s.Waiting
 		}

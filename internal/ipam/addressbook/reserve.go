@@ -17,10 +17,34 @@ var ErrNoPool = errors.New("no pool")
 var ErrUnknownNamespace = errors.New("the pod's namespace is not known yet")
 
 // FullError says that every pool that may serve a pod has nothing left.
-type FullError struct{ Pools []string }
+type FullError struct {
+	// Pools have no block left.
+	Pools []string
+	// AtLimit are pools of which the node has as many blocks as one node may have.
+	AtLimit []BlockLimit
+}
+
+// BlockLimit is how many blocks of a pool one node may have.
+type BlockLimit struct {
+	Pool   string
+	Blocks int
+}
 
 func (e *FullError) Error() string {
-	return "no free address in " + strings.Join(e.Pools, ", ")
+	names := slices.Clone(e.Pools)
+	for _, l := range e.AtLimit {
+		names = append(names, l.Pool)
+	}
+	return "no free address in " + strings.Join(names, ", ")
+}
+
+// add notes that a pool has nothing left.
+func (e *FullError) add(p Pool, atLimit bool) {
+	if atLimit {
+		e.AtLimit = append(e.AtLimit, BlockLimit{Pool: p.Name, Blocks: p.MaxBlocks})
+		return
+	}
+	e.Pools = append(e.Pools, p.Name)
 }
 
 // WaitError says that a block was asked for and did not come in time.
@@ -52,7 +76,7 @@ type Request struct {
 }
 
 // exhaustedPatience is how long a pod waits for other nodes to give back empty blocks of an exhausted pool, or for links
-// of deleted pods to go.
+// of deleted pods to go. In a pool of which the node may have no more blocks only the latter can help.
 const exhaustedPatience = 5 * time.Second
 
 // preference is how long a pod waits for a block of a pool that comes first, before it takes an address of another one.
@@ -75,7 +99,7 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 		if err != nil || short == "" {
 			return e, err
 		}
-		if giveUp == nil && b.exhausted(short) {
+		if giveUp == nil && b.full(short) != nil {
 			timer := time.NewTimer(exhaustedPatience)
 			defer timer.Stop()
 			giveUp = timer.C
@@ -98,10 +122,13 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 		case <-compromise:
 			inOrder = false
 		case <-giveUp:
+			if full := b.full(short); full != nil {
+				return Endpoint{}, full
+			}
 			return Endpoint{}, &FullError{Pools: []string{short}}
 		case <-ctx.Done():
-			if b.exhausted(short) {
-				return Endpoint{}, &FullError{Pools: []string{short}}
+			if full := b.full(short); full != nil {
+				return Endpoint{}, full
 			}
 			return Endpoint{}, &WaitError{Pool: short, Cause: context.Cause(ctx)}
 		}
@@ -115,10 +142,33 @@ func (b *Book) Waiting() bool {
 	return len(b.waiting) > 0
 }
 
-func (b *Book) exhausted(pool string) bool {
+// full returns why the node can't have another block of a pool now, or nil.
+func (b *Book) full(pool string) *FullError {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.pools[pool].Exhausted
+	known := b.pools[pool]
+	atLimit := b.atLimit(known)
+	if !known.Exhausted && !atLimit {
+		return nil
+	}
+	full := &FullError{}
+	full.add(known, atLimit)
+	return full
+}
+
+// atLimit reports whether the node has as many blocks of a pool as it may have. Those that it gives back do not count: the controller
+// takes them soon.
+func (b *Book) atLimit(pool Pool) bool {
+	if pool.MaxBlocks <= 0 {
+		return false
+	}
+	has := 0
+	for _, known := range b.blocks {
+		if known.pool == pool.Name && !known.released {
+			has++
+		}
+	}
+	return has >= pool.MaxBlocks
 }
 
 func (b *Book) wait(pool string, n int) {
@@ -177,7 +227,7 @@ func (b *Book) try(r Request, inOrder bool) (Endpoint, <-chan struct{}, string, 
 
 // takeOne takes an address from the first candidate that has one. An invalid address names the pool to wait for.
 func (b *Book) takeOne(candidates []string, exact []netip.Addr, inOrder bool) (netip.Addr, string, error) {
-	var full []string
+	full := &FullError{}
 	waitFor, spare := "", ""
 	for _, name := range candidates {
 		pool := b.pools[name]
@@ -198,9 +248,10 @@ func (b *Book) takeOne(candidates []string, exact []netip.Addr, inOrder bool) (n
 				return a, name, nil
 			}
 		}
-		if pool.Exhausted {
-			full = append(full, name)
-			if spare == "" && (pool.Spare || b.releasing(name)) {
+		if atLimit := b.atLimit(pool); atLimit || pool.Exhausted {
+			full.add(pool, atLimit)
+			// At its limit the node waits even if no pod is leaving: its claim then tells the controller, and so people.
+			if spare == "" && (atLimit || pool.Spare || b.releasing(name)) {
 				spare = name
 			}
 			continue
@@ -217,8 +268,8 @@ func (b *Book) takeOne(candidates []string, exact []netip.Addr, inOrder bool) (n
 		return netip.Addr{}, waitFor, nil
 	case spare != "":
 		return netip.Addr{}, spare, nil
-	case len(full) > 0:
-		return netip.Addr{}, "", &FullError{Pools: full}
+	case len(full.Pools) > 0:
+		return netip.Addr{}, "", full
 	}
 	return netip.Addr{}, "", ErrNoPool
 }

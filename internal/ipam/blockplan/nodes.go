@@ -182,6 +182,7 @@ func (s *State) reneed(nodeName, poolName string) {
 		return
 	}
 	delete(p.needs, nodeName)
+	delete(p.atLimit, nodeName)
 	if n == nil || !n.present || len(n.addresses) == 0 || !p.Nodes.Matches(n.labels) {
 		return
 	}
@@ -195,8 +196,11 @@ func (s *State) reneed(nodeName, poolName string) {
 	}
 	free := max(have.free, 0)
 	r := request{node: n, waiting: c.waiting - free, reserve: c.wanted - free, room: p.MaxBlocks - have.blocks}
-	if r.room > 0 && (r.waiting > 0 || r.reserve > 0) {
+	switch {
+	case r.room > 0 && (r.waiting > 0 || r.reserve > 0):
 		p.needs[nodeName] = r
+	case r.room <= 0 && r.waiting > 0:
+		p.atLimit[nodeName] = r.waiting
 	}
 }
 

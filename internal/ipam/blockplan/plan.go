@@ -2,6 +2,7 @@ package blockplan
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -45,12 +46,22 @@ type Shortage struct {
 	Nodes   []string
 }
 
+// Limit is a pool of which some nodes with waiting pods have as many blocks as one node may have.
+type Limit struct {
+	Pool string
+	// Most is the number of blocks that one node may have.
+	Most    int
+	Waiting int64
+	Nodes   []string
+}
+
 // Plan is what to do, each list in a fixed order.
 type Plan struct {
 	Create    []NewBlock
 	Release   []Release
 	Mend      []Mend
 	Shortages []Shortage
+	Limits    []Limit
 	// Ample names the exhausted pools that have so many free blocks again that nobody needs to save.
 	Ample []string
 	// More says that the budget ended before the demands did.
@@ -70,6 +81,7 @@ func (s *State) Plan(turn Turn) Plan {
 	for _, pool := range s.order {
 		if pool.Open && len(pool.older) == 0 && !s.refused(pool) {
 			p.serve(pool)
+			p.limit(pool)
 		}
 	}
 	p.plan.Again = len(s.vanished)+len(s.blocked)+len(s.pending) > 0
@@ -172,6 +184,18 @@ func (p *planner) serve(pool *pool) {
 		rounds(requests, func(r *request) bool { return r.room > 0 && r.reserve > 0 }, give)
 	}
 	p.report(pool, requests, o, exhausted)
+}
+
+// limit says who waits in vain because the node may have no more blocks.
+func (p *planner) limit(pool *pool) {
+	if len(pool.atLimit) == 0 {
+		return
+	}
+	l := Limit{Pool: pool.Name, Most: pool.MaxBlocks, Nodes: slices.Sorted(maps.Keys(pool.atLimit))}
+	for _, waiting := range pool.atLimit {
+		l.Waiting += waiting
+	}
+	p.plan.Limits = append(p.plan.Limits, l)
 }
 
 // offer hands out the gaps of a pool, each once.

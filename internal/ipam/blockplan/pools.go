@@ -71,6 +71,8 @@ type pool struct {
 	Pool
 	older []string
 	needs map[string]request
+	// atLimit are the nodes that may have no more blocks, with the number of their pods that wait.
+	atLimit map[string]int64
 	// reserved are the addresses of the pool that no pod gets, those of the cluster's IPReservations too.
 	reserved *reservation.Set
 	conflicts
@@ -117,7 +119,7 @@ func (s *State) SetPool(p Pool) {
 		have = &pool{}
 		s.pools[p.Name] = have
 	}
-	have.Pool, have.needs = p, map[string]request{}
+	have.Pool, have.needs, have.atLimit = p, map[string]request{}, map[string]int64{}
 	s.sortPools()
 	s.reserve(have)
 	for nodeName := range s.nodes {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,6 +21,7 @@ func TestWishes(t *testing.T) {
 	l := lab.Start(t, lab.Options{Nodes: 2, Kernel: lab.KernelHost})
 	t.Run("natOutgoingExcept", func(t *testing.T) { natOutgoingExcept(t, l) })
 	t.Run("pools by wish", func(t *testing.T) { poolsByWish(t, l) })
+	t.Run("as many blocks as a node may have", func(t *testing.T) { blockLimit(t, l) })
 }
 
 // awaitPools waits until both nodes have rendered the pools.
@@ -175,6 +177,37 @@ func poolsByWish(t *testing.T, l *lab.Lab) {
 		}
 	})
 	checkConsistent(t, l)
+}
+
+// blockLimit fills the one block that a node may have.
+func blockLimit(t *testing.T, l *lab.Lab) {
+	ctx := t.Context()
+	bits := int32(30)
+	l.Create(t, pool("narrow", "10.75.0.0/24", func(s *v1alpha1.IPPoolSpec) {
+		s.BlockSize, s.MaxBlocksPerNode, s.AssignmentMode = &bits, 1, v1alpha1.AssignmentManual
+	}))
+	awaitPools(t, l, "narrow")
+	l.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "narrow", Annotations: map[string]string{v1alpha1.AnnotationV4Pools: "narrow"}}})
+	for i := range 3 {
+		l.MustStartPod(t, 0, fmt.Sprintf("narrow/%d", i))
+	}
+	p, err := l.StartPod(ctx, l.Nodes[0], "narrow/3", lab.PodOptions{NoObject: true})
+	wantError(t, err, "There is no free address for pod narrow/3: node node1 has as many blocks of IPPool narrow as maxBlocksPerNode lets one node have (1)", "Raise maxBlocksPerNode")
+	if err := del(ctx, p); err != nil {
+		t.Error(err)
+	}
+	l.Eventually(t, lab.Settle, "the pool says which node may have no more", func() error {
+		var o v1alpha1.IPPool
+		err := l.Object(ctx, "narrow", &o)
+		c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionNodesAtLimit)
+		if err != nil || c == nil || c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "node node1") {
+			return fmt.Errorf("%w: %+v", err, c)
+		}
+		return nil
+	})
+	l.MustStartPod(t, 1, "narrow/other") // the other node has a block of its own
+	change(t, l, "narrow", func(s *v1alpha1.IPPoolSpec) { s.MaxBlocksPerNode = 2 })
+	l.MustStartPod(t, 0, "narrow/4")
 }
 
 // peers counts the connections to the outside's server by the address that they come from.

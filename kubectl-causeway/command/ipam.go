@@ -21,8 +21,8 @@ import (
 )
 
 func (a *app) ipam() *cobra.Command {
-	c := &cobra.Command{Use: "ipam", Short: "Show, check and mend who has which address"}
-	c.AddCommand(a.ipamShow(), a.ipamCheck(), a.ipamFree())
+	c := &cobra.Command{Use: "ipam", Short: "Show, check and mend who has which address, and move pods to another pool"}
+	c.AddCommand(a.ipamShow(), a.ipamCheck(), a.ipamFree(), a.ipamDrain())
 	return c
 }
 

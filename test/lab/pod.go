@@ -31,6 +31,8 @@ type Pod struct {
 type PodOptions struct {
 	Annotations map[string]string
 	Labels      map[string]string
+	// Owner is the pod's controller, if it is to have one.
+	Owner *metav1.OwnerReference
 	// CNIArgs are added to CNI_ARGS: "K=V;K=V".
 	CNIArgs string
 	// ContainerID is made up if empty.
@@ -75,6 +77,7 @@ func (l *Lab) StartPod(ctx context.Context, n *Node, key string, o PodOptions) (
 		object.Status.PodIP = p.Addresses[0].String()
 	}
 	object.Status.Phase = corev1.PodRunning
+	object.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	if err := l.Client.Status().Update(ctx, object); err != nil {
 		return p, fmt.Errorf("write the status of pod %s: %w", key, err)
 	}
@@ -168,10 +171,14 @@ func (l *Lab) createPod(ctx context.Context, object *corev1.Pod) error {
 }
 
 func podObject(p *Pod, o PodOptions) *corev1.Pod {
-	return &corev1.Pod{
+	object := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Annotations: o.Annotations, Labels: o.Labels},
 		Spec:       corev1.PodSpec{NodeName: p.Node.Name, Containers: []corev1.Container{{Name: "none", Image: "none"}}},
 	}
+	if o.Owner != nil {
+		object.OwnerReferences = []metav1.OwnerReference{*o.Owner}
+	}
+	return object
 }
 
 func cniArgs(p *Pod, uid, more string) []string {

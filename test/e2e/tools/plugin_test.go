@@ -76,6 +76,7 @@ func TestPlugin(t *testing.T) {
 		must(t, l.Client.Delete(t.Context(), second))
 		await(t, l, 0, []string{"status", "--wait"}, "All is well.")
 	})
+	t.Run("a pool that is drained", func(t *testing.T) { drained(t, l, pods) })
 	t.Run("a pool that is used up", func(t *testing.T) { usedUp(t, l) })
 	t.Run("an agent that is away, and a pod that goes meanwhile", func(t *testing.T) { leak(t, l, pods[2]) })
 }

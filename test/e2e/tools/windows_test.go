@@ -62,12 +62,27 @@ func awaitInside(t *testing.T, l *lab.Lab, code int, args []string, texts ...str
 
 // agentsSay looks through the windows of running agents.
 func agentsSay(t *testing.T, l *lab.Lab) {
-	awaitInside(t, l, 0, []string{"book", "node1"}, "block 10.211.0.0/26 of pool default-v4", "held by default/pod-0")
-	awaitInside(t, l, 0, []string{"book", "node1", "-o", "yaml"}, "cidr: 10.211.0.0/26")
-	awaitInside(t, l, 0, []string{"plan", "node2"}, "10.211.0.0/26 via 172.30.1.11", "NodeToNodeMesh")
+	block := blockOfNode1(t, l)
+	awaitInside(t, l, 0, []string{"book", "node1"}, "block "+block+" of pool default-v4", "held by default/pod-0")
+	awaitInside(t, l, 0, []string{"book", "node1", "-o", "yaml"}, "cidr: "+block)
+	awaitInside(t, l, 0, []string{"plan", "node2"}, block+" via 172.30.1.11", "NodeToNodeMesh")
 	awaitInside(t, l, 2, []string{"plan", "node9"}, "node9")
 	awaitInside(t, l, 0, []string{"ipam", "check", "--books"}, "and 3 address books of nodes.", "Everything fits together.")
 	await(t, l, 2, []string{"book", "node9"}, "node node9 has no pod of an agent")
+}
+
+// blockOfNode1 returns its IPv4 block.
+func blockOfNode1(t *testing.T, l *lab.Lab) string {
+	t.Helper()
+	var list v1alpha1.IPBlockList
+	must(t, l.Client.List(t.Context(), &list))
+	for _, b := range list.Items {
+		if b.Spec.Pool == "default-v4" && b.Spec.Node == "node1" {
+			return b.Spec.CIDR
+		}
+	}
+	t.Fatal("node1 has no block of pool default-v4")
+	return ""
 }
 
 // drawn draws the lab: three nodes in two subnets, a tunnel between these, a mesh, two pools.
@@ -81,7 +96,7 @@ func drawn(t *testing.T, l *lab.Lab) {
 		t.Fatalf("kubectl causeway map ends with %d (%v): %s", code, err, out)
 	}
 	var root struct{ XMLName xml.Name }
-	if err := xml.Unmarshal([]byte(out), &root); err != nil || root.XMLName.Local != "svg" || !strings.Contains(out, "10.211.0.0/26 of node1: 1 of 63 used") {
+	if err := xml.Unmarshal([]byte(out), &root); err != nil || root.XMLName.Local != "svg" || !strings.Contains(out, blockOfNode1(t, l)+" of node1: 1 of 63 used") {
 		t.Errorf("the picture is (%v)\n%s", err, out)
 	}
 }

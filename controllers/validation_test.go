@@ -42,6 +42,10 @@ func TestPoolValidation(t *testing.T) {
 		{"an exception twice", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NATOutgoing: true, NATOutgoingExcept: []string{"192.168.0.0/16", "192.168.0.0/16"}}, "Duplicate"},
 		{"everything is an exception", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NATOutgoing: true, NATOutgoingExcept: []string{"0.0.0.0/0"}}, "set natOutgoing to false"},
 		{"exceptions from nothing", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NATOutgoingExcept: []string{"192.168.0.0/16"}}, "natOutgoing is true"},
+		{"limits", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NamespaceLimits: []v1alpha1.NamespaceLimit{{Namespace: "a", Addresses: 5}, {Namespace: "*"}}}, ""},
+		{"two limits of a namespace", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NamespaceLimits: []v1alpha1.NamespaceLimit{{Namespace: "a"}, {Namespace: "a"}}}, "Duplicate"},
+		{"a limit below nothing", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NamespaceLimits: []v1alpha1.NamespaceLimit{{Namespace: "a", Addresses: -1}}}, "greater than or equal to 0"},
+		{"a limit of no namespace", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NamespaceLimits: []v1alpha1.NamespaceLimit{{Namespace: "team-*"}}}, "should match"},
 		{"unknown mode", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", Encapsulation: "GRE"}, "Unsupported value"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

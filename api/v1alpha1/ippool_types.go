@@ -31,6 +31,23 @@ const (
 	AssignmentManual AssignmentMode = "Manual"
 )
 
+// OtherNamespaces stands in a NamespaceLimit for each namespace that no other entry names.
+const OtherNamespaces = "*"
+
+// NamespaceLimit is how many addresses of a pool one namespace may have.
+type NamespaceLimit struct {
+	// namespace is the name of a namespace, or * for each one that no other entry names.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$`
+	Namespace string `json:"namespace"`
+
+	// addresses is the largest number of the pool's addresses that the pods of the namespace may have together. 0 keeps it out.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=16777216
+	Addresses int32 `json:"addresses"`
+}
+
 // IPPoolSpec is what the user wants of a pool.
 // +kubebuilder:validation:XValidation:rule="self.cidr == oldSelf.cidr",message="cidr can't be changed; make a new pool, move the pods, then delete this one",fieldPath=".cidr"
 // +kubebuilder:validation:XValidation:rule="has(self.blockSize) == has(oldSelf.blockSize) && (!has(self.blockSize) || self.blockSize == oldSelf.blockSize)",message="blockSize can't be changed; make a new pool, move the pods, then delete this one",fieldPath=".blockSize"
@@ -111,6 +128,14 @@ type IPPoolSpec struct {
 	// +optional
 	MaxBlocksPerNode int32 `json:"maxBlocksPerNode,omitempty"`
 
+	// namespaceLimits bound how many addresses of this pool one namespace may have. A namespace that has more than a new limit keeps them and
+	// gets no more. Several nodes that start pods at the same moment can pass a limit by these pods; one node alone never does.
+	// +kubebuilder:validation:MaxItems=256
+	// +listType=map
+	// +listMapKey=namespace
+	// +optional
+	NamespaceLimits []NamespaceLimit `json:"namespaceLimits,omitempty"`
+
 	// disableBGPExport keeps this pool's blocks from being announced by BGP.
 	// +kubebuilder:default=false
 	// +optional
@@ -148,6 +173,14 @@ type IPPoolStatus struct {
 	// +optional
 	Blocks int64 `json:"blocks"`
 
+	// namespacesAtLimit are the namespaces that have as many addresses as namespaceLimits lets them have, or more, sorted; the first 1000.
+	// No node gives them another one.
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	NamespacesAtLimit []string `json:"namespacesAtLimit,omitempty"`
+
 	// encapsulation is what nodes send with now. After a change of the spec it follows once every node can receive
 	// the new one.
 	// +optional
@@ -163,7 +196,7 @@ type IPPoolStatus struct {
 	// +optional
 	NodesTotal int32 `json:"nodesTotal"`
 
-	// conditions: Ready (all nodes have rendered this generation), Reconciling, Stalled, Overlapping, Conflicting, Disabled, Terminating, Exhausted, NodesAtLimit, KernelSupport.
+	// conditions: Ready (all nodes have rendered this generation), Reconciling, Stalled, Overlapping, Conflicting, Disabled, Terminating, Exhausted, NodesAtLimit, NamespacesAtLimit, KernelSupport.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -71,6 +71,8 @@ const (
 	ConditionExhausted = "Exhausted"
 	// ConditionNodesAtLimit is True on an IPPool while pods wait on nodes that have as many of its blocks as maxBlocksPerNode allows.
 	ConditionNodesAtLimit = "NodesAtLimit"
+	// ConditionNamespacesAtLimit is True on an IPPool while namespaces have as many of its addresses as namespaceLimits lets them have.
+	ConditionNamespacesAtLimit = "NamespacesAtLimit"
 	// ConditionKernelSupport is False where a pool needs an encapsulation that a node's kernel lacks.
 	ConditionKernelSupport = "KernelSupport"
 )

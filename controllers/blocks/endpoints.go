@@ -183,5 +183,5 @@ func endpointOf(w *v1alpha1.WorkloadEndpoint) blockplan.Endpoint {
 		}
 		addrs, pools = append(addrs, p.Addr().Unmap()), append(pools, w.Spec.Pools[i])
 	}
-	return blockplan.NewEndpoint(w.Spec.Node, addrs, pools)
+	return blockplan.NewEndpoint(w.Namespace, w.Spec.Node, addrs, pools)
 }

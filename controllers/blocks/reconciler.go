@@ -190,6 +190,13 @@ func (r *Reconciler) Exhausted(pool string) string {
 // Limited returns why nodes that have as many blocks of a pool as they may have need more, or nothing, and how many nodes.
 func (r *Reconciler) Limited(pool string) (string, int) { return r.limits.of(pool) }
 
+// AtLimit returns the namespaces that have as many addresses of a pool as they may have, or more, in order.
+func (r *Reconciler) AtLimit(pool *v1alpha1.IPPool) []blockplan.NamespaceUse {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.AtLimit(pool)
+}
+
 // Synced says whether all watches have shown everything once, so that summaries are whole.
 func (r *Reconciler) Synced() bool {
 	for _, synced := range r.synced {

@@ -1,6 +1,7 @@
 package pools
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -48,7 +49,9 @@ func (p *pace) write(pool string, before, after v1alpha1.IPPoolStatus, now time.
 	switch {
 	case equality.Semantic.DeepEqual(before, after):
 		return never
-	case decision(before) != decision(after) || !equality.Semantic.DeepEqual(verdicts(before), verdicts(after)):
+	case decision(before) != decision(after) || !equality.Semantic.DeepEqual(verdicts(before), verdicts(after)) || reached(before, after):
+	case len(before.NamespacesAtLimit) != len(after.NamespacesAtLimit):
+		gap = p.progress
 	case before.NodesReady != after.NodesReady || before.NodesTotal != after.NodesTotal:
 		gap = p.progress
 	default:
@@ -71,13 +74,24 @@ func decision(s v1alpha1.IPPoolStatus) decisions {
 	return decisions{s.ObservedGeneration, s.Encapsulation}
 }
 
-// verdicts are the conditions without their words.
+// verdicts are the conditions without their words. That of namespaces at their limit follows the list of them.
 func verdicts(s v1alpha1.IPPoolStatus) map[string]string {
 	out := map[string]string{}
 	for _, c := range s.Conditions {
-		out[c.Type] = string(c.Status) + c.Reason
+		if c.Type != v1alpha1.ConditionNamespacesAtLimit {
+			out[c.Type] = string(c.Status) + c.Reason
+		}
 	}
 	return out
+}
+
+// reached says whether a namespace has come to its limit. Nodes must know at once; one that is below it again can wait a moment, so
+// that a namespace whose pods come and go at the limit does not wake every node each time.
+func reached(before, after v1alpha1.IPPoolStatus) bool {
+	return slices.ContainsFunc(after.NamespacesAtLimit, func(name string) bool {
+		_, known := slices.BinarySearch(before.NamespacesAtLimit, name)
+		return !known
+	})
 }
 
 // failed makes the next write possible at once.

@@ -34,6 +34,8 @@ type Blocks interface {
 	Exhausted(pool string) string
 	// Limited returns why nodes that have as many blocks of a pool as they may have need more, or nothing, and how many nodes.
 	Limited(pool string) (sentence string, nodes int)
+	// AtLimit returns the namespaces that have as many addresses of a pool as they may have, or more, in order.
+	AtLimit(pool *v1alpha1.IPPool) []blockplan.NamespaceUse
 	// Holders names the records of pods that have some addresses: "10.0.0.5 (workloadendpoint default/a-0123456789a)".
 	Holders(addresses []netip.Addr) []string
 	// WhileStill calls something while no block is being created, if the pool has none.
@@ -113,7 +115,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 	}
 	status := Compute(facts)
-	r.meters.pool(object.Name, &status, facts.LimitedNodes)
+	r.meters.pool(object.Name, &status, facts.LimitedNodes, len(facts.AtLimit))
 	later, err := r.write(ctx, &object, status)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -166,6 +168,7 @@ func (r *Reconciler) letGo(ctx context.Context, object *v1alpha1.IPPool) (bool, 
 func (r *Reconciler) facts(ctx context.Context, object *v1alpha1.IPPool) (Facts, error) {
 	f := Facts{Object: object, Summary: r.o.Blocks.Summary(object.Name), Exhausted: r.o.Blocks.Exhausted(object.Name), Now: metav1.NewTime(r.o.Now())}
 	f.Limited, f.LimitedNodes = r.o.Blocks.Limited(object.Name)
+	f.AtLimit = r.o.Blocks.AtLimit(object)
 	f.ReservedHolders = r.o.Blocks.Holders(f.ReservedInUse)
 	var networks v1alpha1.NodeNetworkList
 	var claims v1alpha1.BlockClaimList

@@ -45,8 +45,13 @@ type Facts struct {
 	// many they are.
 	Limited      string
 	LimitedNodes int
-	Now          metav1.Time
+	// AtLimit are the namespaces that have as many addresses as they may have, or more, in order.
+	AtLimit []blockplan.NamespaceUse
+	Now     metav1.Time
 }
+
+// maxNamespaces is the most that a status names.
+const maxNamespaces = 1000
 
 // Compute returns the pool's status.
 func Compute(f Facts) v1alpha1.IPPoolStatus {
@@ -61,6 +66,10 @@ func Compute(f Facts) v1alpha1.IPPoolStatus {
 	s.Free = max(s.Capacity-s.Allocated, 0)
 	s.FreeText = readable(s.Free)
 	s.Blocks = f.Blocks
+	s.NamespacesAtLimit = nil
+	for _, n := range f.AtLimit[:min(len(f.AtLimit), maxNamespaces)] {
+		s.NamespacesAtLimit = append(s.NamespacesAtLimit, n.Namespace)
+	}
 
 	r := readRollout(f)
 	unused := f.Blocks == 0 && f.Allocated == 0
@@ -71,7 +80,7 @@ func Compute(f Facts) v1alpha1.IPPoolStatus {
 
 	s.Conditions = conditions.Sum(s.Conditions, f.Now, object.Generation, sum(f, r))
 	for _, c := range []metav1.Condition{
-		overlapping(f), conflicting(f), disabled(f), terminating(f), exhausted(f), nodesAtLimit(f), kernelSupport(f, r), reserved(f), reservedInUse(f),
+		overlapping(f), conflicting(f), disabled(f), terminating(f), exhausted(f), nodesAtLimit(f), namespacesAtLimit(f), kernelSupport(f, r), reserved(f), reservedInUse(f),
 	} {
 		c.ObservedGeneration = object.Generation
 		s.Conditions = conditions.Set(s.Conditions, f.Now, c)
@@ -193,6 +202,18 @@ func nodesAtLimit(f Facts) metav1.Condition {
 		return condition(v1alpha1.ConditionNodesAtLimit, false, "WithinLimit", "No pod waits on a node that has as many blocks as maxBlocksPerNode lets it have.")
 	}
 	return condition(v1alpha1.ConditionNodesAtLimit, true, "MaxBlocksPerNode", f.Limited)
+}
+
+func namespacesAtLimit(f Facts) metav1.Condition {
+	if len(f.AtLimit) == 0 {
+		return condition(v1alpha1.ConditionNamespacesAtLimit, false, "WithinLimits", "No namespace has as many addresses as namespaceLimits lets it have.")
+	}
+	var names []string
+	for _, n := range f.AtLimit {
+		names = append(names, fmt.Sprintf("%s (%d of %d)", n.Namespace, n.Addresses, n.Most))
+	}
+	return condition(v1alpha1.ConditionNamespacesAtLimit, true, "NamespaceLimits",
+		fmt.Sprintf("No more addresses go to %s: namespaceLimits lets them have no more. Delete pods there, or raise the limit.", conditions.Names("namespace", names)))
 }
 
 // reserved says what is wrong with the pool's own reservations. That takes nothing away from the pool, so it stays Ready.

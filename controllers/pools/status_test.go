@@ -231,3 +231,43 @@ func TestCountersOfReportsChangeNothing(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// TestNamespacesAtLimit: a namespace that comes to its limit is told at once, one that is below it again after a moment.
+func TestNamespacesAtLimit(t *testing.T) {
+	f := facts(v1alpha1.EncapsulationNone, v1alpha1.EncapsulationNone, 1)
+	at := func(names ...string) v1alpha1.IPPoolStatus {
+		f.AtLimit = nil
+		for _, name := range names {
+			f.AtLimit = append(f.AtLimit, blockplan.NamespaceUse{Namespace: name, Addresses: 3, Most: 2})
+		}
+		return Compute(f)
+	}
+	none, one, two := at(), at("a"), at("a", "b")
+	if c := meta.FindStatusCondition(one.Conditions, v1alpha1.ConditionNamespacesAtLimit); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "namespace a (3 of 2)") {
+		t.Errorf("%+v", c)
+	}
+	if !slices.Equal(two.NamespacesAtLimit, []string{"a", "b"}) {
+		t.Errorf("%v", two.NamespacesAtLimit)
+	}
+	start := time.Unix(1000, 0)
+	p := newPace(10 * time.Second)
+	for _, step := range []struct {
+		after        time.Duration
+		before, next v1alpha1.IPPoolStatus
+		want         time.Duration
+	}{
+		{0, none, one, 0}, {100 * time.Millisecond, one, two, 0}, {200 * time.Millisecond, two, none, 1900 * time.Millisecond},
+		{300 * time.Millisecond, two, two, never}, {2200 * time.Millisecond, two, none, 0},
+	} {
+		if got := p.write("p", step.before, step.next, start.Add(step.after)); got != step.want {
+			t.Errorf("after %s: %s, want %s", step.after, got, step.want)
+		}
+	}
+	many := make([]string, 1200)
+	for i := range many {
+		many[i] = fmt.Sprintf("n%04d", i)
+	}
+	if s := at(many...); len(s.NamespacesAtLimit) != maxNamespaces {
+		t.Errorf("%d namespaces are named", len(s.NamespacesAtLimit))
+	}
+}

@@ -197,8 +197,9 @@ func TestTroubles(t *testing.T) {
 		"notes are no trouble": {
 			change: func(c *objects.Cluster) {
 				c.Pools.Items[0].Spec.Disabled, c.Pools.Items[0].Status.Allocated = true, 900
+				c.Pools.Items[0].Status.NamespacesAtLimit = []string{"a", "b"}
 			},
-			notes: []want{{"IPPool/default-v4", "is disabled", ""}, {"IPPool/default-v4", "nearly full: 900 of 1000", "another pool"}},
+			notes: []want{{"IPPool/default-v4", "is disabled", ""}, {"IPPool/default-v4", "gives no more addresses to 2 namespaces", ""}, {"IPPool/default-v4", "nearly full: 900 of 1000", "another pool"}},
 		},
 		"agents of two versions": {
 			change: func(c *objects.Cluster) { c.SystemPods.Items[1].Spec.Containers[0].Image = "causeway:2" },

@@ -75,6 +75,9 @@ func poolNotes(p *v1alpha1.IPPool, troubled bool) []Trouble {
 	if p.Spec.Disabled {
 		out = append(out, Trouble{"IPPool/" + p.Name, fmt.Sprintf("Pool %s is disabled: it gives out no new address.", p.Name), ""})
 	}
+	if n := len(p.Status.NamespacesAtLimit); n > 0 {
+		out = append(out, Trouble{"IPPool/" + p.Name, fmt.Sprintf("Pool %s gives no more addresses to %s: namespaceLimits.", p.Name, plural(n, "namespace", "namespaces")), ""})
+	}
 	if s := p.Status; !troubled && s.Capacity > 0 && float64(s.Allocated) >= float64(s.Capacity)*nearlyFull/100 {
 		out = append(out, Trouble{"IPPool/" + p.Name, fmt.Sprintf("Pool %s is nearly full: %d of %d addresses are in use.", p.Name, s.Allocated, s.Capacity),
 			"Add another pool before it is."})

@@ -88,9 +88,27 @@ func workOut(in cluster.Pool, node cluster.Node, exists bool) pool {
 			BlockCapacity: int(min(v1alpha1.UsableAddresses(netip.PrefixFrom(cidr.Addr(), o.Spec.BlockBits())), 1<<16)),
 		},
 	}
+	out.Namespaces = limitsOf(o)
 	wanted := !o.Spec.Disabled && o.DeletionTimestamp == nil
 	sound := !has(o, v1alpha1.ConditionOverlapping) && !has(o, v1alpha1.ConditionConflicting)
 	out.Usable = wanted && sound && exists && selector(o.Spec.NodeSelector).Matches(labels.Set(node.Labels))
+	return out
+}
+
+// limitsOf reads how many addresses of a pool namespaces may have, and which ones have them.
+func limitsOf(o *v1alpha1.IPPool) *addressbook.NamespaceLimits {
+	if len(o.Spec.NamespaceLimits) == 0 {
+		return nil
+	}
+	out := &addressbook.NamespaceLimits{Named: map[string]int{}, Reached: slices.Sorted(slices.Values(o.Status.NamespacesAtLimit))}
+	for _, l := range o.Spec.NamespaceLimits {
+		most := int(l.Addresses)
+		if l.Namespace == v1alpha1.OtherNamespaces {
+			out.Others = &most
+			continue
+		}
+		out.Named[l.Namespace] = most
+	}
 	return out
 }
 

@@ -85,6 +85,7 @@ func (p Pool) servesLike(o Pool) bool {
 	a, b := p.Object, o.Object
 	return a.UID == b.UID && a.Generation == b.Generation && a.DeletionTimestamp.IsZero() == b.DeletionTimestamp.IsZero() &&
 		(a.Status.Free > 0) == (b.Status.Free > 0) && equality.Semantic.DeepEqual(a.Labels, b.Labels) &&
+		slices.Equal(a.Status.NamespacesAtLimit, b.Status.NamespacesAtLimit) &&
 		slices.EqualFunc(a.Status.Conditions, b.Status.Conditions, func(x, y metav1.Condition) bool {
 			return x.Type == y.Type && x.Status == y.Status
 		})

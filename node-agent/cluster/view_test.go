@@ -43,6 +43,7 @@ func TestAPoolTellsOnlyWhatSomebodyUses(t *testing.T) {
 	}{
 		{"usage counters", func(p *v1alpha1.IPPool) { p.Status.Free, p.Status.Allocated, p.Status.Blocks = 99, 6, 2 }, PoolCounters},
 		{"its version alone", func(p *v1alpha1.IPPool) { p.ResourceVersion = "9" }, PoolCounters},
+		{"a namespace has all that it may have", func(p *v1alpha1.IPPool) { p.Status.NamespacesAtLimit = []string{"a"} }, PoolUse},
 		{"nothing is free any more", func(p *v1alpha1.IPPool) { p.Status.Free = 0 }, PoolUse},
 		{"a condition", func(p *v1alpha1.IPPool) {
 			p.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionExhausted, Status: metav1.ConditionTrue}}

@@ -169,7 +169,10 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 	var asked *addressbook.AddressError
 	var refused *wish.Error
 	var family *wish.FamilyError
+	var barred *addressbook.NamespaceError
 	switch {
+	case errors.As(err, &barred):
+		return cniError(protocol.CodePoolFull, "Pod %s/%s can't have an address: %s (namespaceLimits of the IPPool). Delete pods of the namespace, or raise the limit.", c.namespace, c.pod, err.Error())
 	case errors.As(err, &full):
 		return s.poolFull(c, full)
 	case errors.As(err, &wait):

@@ -72,7 +72,7 @@ func (m planner) plan(seen api) todo {
 	}
 	for p, a := range seen.records {
 		if a != none {
-			state.AddEndpoint(blockplan.NewEndpoint(nodeName(nodeOf[p]), []netip.Addr{addresses[a]}, []string{"pool"}))
+			state.AddEndpoint(blockplan.NewEndpoint("default", nodeName(nodeOf[p]), []netip.Addr{addresses[a]}, []string{"pool"}))
 		}
 	}
 	out := idle

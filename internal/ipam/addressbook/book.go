@@ -72,11 +72,13 @@ type Pool struct {
 	MaxBlocks int
 	// Reserved addresses are given to nobody. Pods that have one keep it.
 	Reserved *reservation.Set
+	// Namespaces bound what one namespace may have. Nil for no limit.
+	Namespaces *NamespaceLimits
 }
 
 func (p Pool) equal(o Pool) bool {
-	same := p.Reserved.Equal(o.Reserved)
-	p.Reserved, o.Reserved = nil, nil
+	same := p.Reserved.Equal(o.Reserved) && p.Namespaces.Equal(o.Namespaces)
+	p.Reserved, o.Reserved, p.Namespaces, o.Namespaces = nil, nil, nil, nil
 	return same && p == o
 }
 

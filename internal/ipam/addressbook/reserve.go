@@ -83,7 +83,7 @@ const exhaustedPatience = 5 * time.Second
 const preference = 2 * time.Second
 
 // Reserve enters an endpoint with addresses and returns it. Where none is free it waits for a block until the context
-// ends, or for a few seconds where the pool has none left. A second call for an endpoint that the book has returns it as it is.
+// ends, or for a few seconds where the pool has none left or the namespace may have no more. A second call for an endpoint that the book has returns it as it is.
 func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 	waitsFor := ""
 	defer func() {
@@ -96,10 +96,11 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 	inOrder := true
 	for {
 		e, changed, short, err := b.try(r, inOrder)
-		if err != nil || short == "" {
+		var barred *NamespaceError
+		if !errors.As(err, &barred) && (err != nil || short == "") {
 			return e, err
 		}
-		if giveUp == nil && b.full(short) != nil {
+		if giveUp == nil && b.inVain(short, barred) != nil {
 			timer := time.NewTimer(exhaustedPatience)
 			defer timer.Stop()
 			giveUp = timer.C
@@ -113,8 +114,9 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 			if waitsFor != "" {
 				b.wait(waitsFor, -1)
 			}
-			waitsFor = short
-			b.wait(short, 1)
+			if waitsFor = short; waitsFor != "" {
+				b.wait(short, 1)
+			}
 			b.demand()
 		}
 		select {
@@ -122,13 +124,13 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 		case <-compromise:
 			inOrder = false
 		case <-giveUp:
-			if full := b.full(short); full != nil {
-				return Endpoint{}, full
+			if err := b.inVain(short, barred); err != nil {
+				return Endpoint{}, err
 			}
 			return Endpoint{}, &FullError{Pools: []string{short}}
 		case <-ctx.Done():
-			if full := b.full(short); full != nil {
-				return Endpoint{}, full
+			if err := b.inVain(short, barred); err != nil {
+				return Endpoint{}, err
 			}
 			return Endpoint{}, &WaitError{Pool: short, Cause: context.Cause(ctx)}
 		}
@@ -142,8 +144,12 @@ func (b *Book) Waiting() bool {
 	return len(b.waiting) > 0
 }
 
-// full returns why the node can't have another block of a pool now, or nil.
-func (b *Book) full(pool string) *FullError {
+// inVain returns why the controller can't help a pod that waits: its namespace may have no more, or the node can't have another block of
+// the pool now. It returns nil where a block may come.
+func (b *Book) inVain(pool string, barred *NamespaceError) error {
+	if barred != nil {
+		return barred
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	known := b.pools[pool]
@@ -197,10 +203,10 @@ func (b *Book) try(r Request, inOrder bool) (Endpoint, <-chan struct{}, string, 
 		}
 	}
 	for _, candidates := range r.Candidates {
-		a, pool, err := b.takeOne(candidates, r.Exact, inOrder)
+		a, pool, err := b.takeOne(e.Namespace, candidates, r.Exact, inOrder)
 		if err != nil {
 			undo()
-			return Endpoint{}, nil, "", err
+			return Endpoint{}, b.changed, "", err
 		}
 		if !a.IsValid() {
 			undo()
@@ -226,18 +232,26 @@ func (b *Book) try(r Request, inOrder bool) (Endpoint, <-chan struct{}, string, 
 }
 
 // takeOne takes an address from the first candidate that has one. An invalid address names the pool to wait for.
-func (b *Book) takeOne(candidates []string, exact []netip.Addr, inOrder bool) (netip.Addr, string, error) {
+func (b *Book) takeOne(namespace string, candidates []string, exact []netip.Addr, inOrder bool) (netip.Addr, string, error) {
 	full := &FullError{}
+	var barred *NamespaceError
 	waitFor, spare := "", ""
 	for _, name := range candidates {
 		pool := b.pools[name]
 		if i := slices.IndexFunc(exact, pool.CIDR.Contains); pool.Usable && i >= 0 {
+			if barred := b.barred(pool, namespace); barred != nil {
+				return netip.Addr{}, "", barred
+			}
 			return b.takeExact(pool, exact[i])
 		}
 	}
 	for _, name := range candidates {
 		pool, ok := b.pools[name]
 		if !ok || !pool.Usable {
+			continue
+		}
+		if no := b.barred(pool, namespace); no != nil {
+			barred = no
 			continue
 		}
 		for _, known := range b.blocksOf(name) {
@@ -268,6 +282,8 @@ func (b *Book) takeOne(candidates []string, exact []netip.Addr, inOrder bool) (n
 		return netip.Addr{}, waitFor, nil
 	case spare != "":
 		return netip.Addr{}, spare, nil
+	case barred != nil:
+		return netip.Addr{}, "", barred
 	case len(full.Pools) > 0:
 		return netip.Addr{}, "", full
 	}

@@ -13,13 +13,14 @@ import (
 // there are many.
 type Endpoint struct {
 	node  name
+	space name // its namespace
 	pools [2]name
 	addrs [2]netip.Addr
 }
 
 // NewEndpoint makes an endpoint of at most two addresses and their pools.
-func NewEndpoint(node string, addrs []netip.Addr, pools []string) Endpoint {
-	e := Endpoint{node: unique.Make(node)}
+func NewEndpoint(namespace, node string, addrs []netip.Addr, pools []string) Endpoint {
+	e := Endpoint{node: unique.Make(node), space: unique.Make(namespace)}
 	for i := range e.addrs {
 		if i < len(addrs) && i < len(pools) {
 			e.addrs[i], e.pools[i] = addrs[i], unique.Make(pools[i])
@@ -46,7 +47,7 @@ func (e Endpoint) Pools() []string {
 }
 
 // holder is one who has an address, by its record.
-type holder struct{ node, pool name }
+type holder struct{ node, pool, space name }
 
 // holders are all who have the same address. There should be one.
 type holders struct {
@@ -65,13 +66,17 @@ func (s *State) AddEndpoint(e Endpoint) {
 			continue
 		}
 		s.numbersOf(e.pools[i].Value()).allocated++
+		h := holder{e.node, e.pools[i], e.space}
+		if s.owns(a, h, nil) {
+			s.census.count(h, 1)
+		}
 		have, known := s.addresses[a]
 		if known {
-			have.more = append(have.more, holder{e.node, e.pools[i]})
+			have.more = append(have.more, h)
 			s.addresses[a] = have
 			continue
 		}
-		s.addresses[a] = holders{first: holder{e.node, e.pools[i]}}
+		s.addresses[a] = holders{first: h}
 		if !s.count(a, 1) {
 			s.loose[a] = struct{}{}
 			s.orphansStale = true
@@ -90,9 +95,12 @@ func (s *State) DropEndpoint(e Endpoint) {
 			continue
 		}
 		s.numbersOf(e.pools[i].Value()).allocated--
-		all := s.addresses[a].all()
-		if at := slices.Index(all, holder{e.node, e.pools[i]}); at >= 0 {
+		all, h := s.addresses[a].all(), holder{e.node, e.pools[i], e.space}
+		if at := slices.Index(all, h); at >= 0 {
 			all = slices.Delete(all, at, at+1)
+		}
+		if s.owns(a, h, nil) {
+			s.census.count(h, -1)
 		}
 		if len(all) > 0 {
 			s.addresses[a] = holders{first: all[0], more: all[1:]}

@@ -82,7 +82,7 @@ func readEndpoint(o v1alpha1.WorkloadEndpoint) Endpoint {
 	for _, a := range o.Spec.Addresses {
 		addrs = append(addrs, netip.MustParsePrefix(a).Addr())
 	}
-	return NewEndpoint(o.Spec.Node, addrs, o.Spec.Pools)
+	return NewEndpoint(o.Namespace, o.Spec.Node, addrs, o.Spec.Pools)
 }
 
 // feed tells a new state of everything.

@@ -65,6 +65,7 @@ type State struct {
 
 	addresses map[netip.Addr]holders
 	perNode   map[name]int
+	census    census
 
 	// loose are addresses in use that no block covers, heldBy the blocks that claims say are theirs, vacant those of them that
 	// don't exist.
@@ -102,7 +103,7 @@ func New() *State {
 		pools: map[string]*pool{}, numbers: map[string]*numbers{}, nodes: map[string]*node{}, shares: map[share]*tally{},
 		blocks: map[netip.Prefix]*block{}, lengths: [2]map[int]int{{}, {}}, used: newPrefixes(),
 		releasable: map[netip.Prefix]*block{}, unkempt: map[netip.Prefix]*block{},
-		addresses: map[netip.Addr]holders{}, perNode: map[name]int{}, loose: map[netip.Addr]struct{}{},
+		addresses: map[netip.Addr]holders{}, perNode: map[name]int{}, census: census{}, loose: map[netip.Addr]struct{}{},
 		heldBy: map[netip.Prefix][]string{}, vacant: map[netip.Prefix]struct{}{}, vanished: map[netip.Prefix]vanished{},
 		blocked: map[netip.Prefix]time.Time{}, pending: map[netip.Prefix]*block{}, letGo: map[netip.Prefix]bool{},
 		strays: map[string]struct{}{}, reservations: map[string]*reservation.Set{},
@@ -163,6 +164,7 @@ func (s *State) put(b *block) {
 		b.inUse++
 		delete(s.loose, a)
 	})
+	s.countNamespaces(b, 1)
 	delete(s.vacant, b.Prefix)
 	s.numbersOf(b.Pool).blocks++
 	s.tallyOf(b.Node, b.Pool).blocks++
@@ -180,6 +182,7 @@ func (s *State) remove(b *block) {
 		delete(lengths, b.Prefix.Bits())
 	}
 	s.used.remove(b.Prefix)
+	s.countNamespaces(b, -1)
 	s.pieces(b.Prefix, func(a netip.Addr) {
 		if len(s.cover(a)) == 0 {
 			s.loose[a] = struct{}{}

@@ -166,7 +166,7 @@ func large(nodes int) *State {
 			a := p.Addr()
 			for range 15 {
 				a = a.Next()
-				s.AddEndpoint(NewEndpoint(name, []netip.Addr{a}, []string{"a"}))
+				s.AddEndpoint(NewEndpoint("default", name, []netip.Addr{a}, []string{"a"}))
 			}
 		}
 		s.SetClaim(name, []v1alpha1.PoolClaim{c})

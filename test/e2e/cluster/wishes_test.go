@@ -21,6 +21,7 @@ func TestWishes(t *testing.T) {
 	l := lab.Start(t, lab.Options{Nodes: 2, Kernel: lab.KernelHost})
 	t.Run("natOutgoingExcept", func(t *testing.T) { natOutgoingExcept(t, l) })
 	t.Run("pools by wish", func(t *testing.T) { poolsByWish(t, l) })
+	t.Run("as many addresses as a namespace may have", func(t *testing.T) { namespaceLimits(t, l) })
 	t.Run("as many blocks as a node may have", func(t *testing.T) { blockLimit(t, l) })
 }
 
@@ -177,6 +178,63 @@ func poolsByWish(t *testing.T, l *lab.Lab) {
 		}
 	})
 	checkConsistent(t, l)
+}
+
+// namespaceLimits lets two nodes give a namespace all that it may have, and more when that is more.
+func namespaceLimits(t *testing.T, l *lab.Lab) {
+	ctx := t.Context()
+	l.Create(t, pool("shared", "10.76.0.0/24", func(s *v1alpha1.IPPoolSpec) {
+		s.AssignmentMode = v1alpha1.AssignmentManual
+		s.NamespaceLimits = []v1alpha1.NamespaceLimit{{Namespace: "team", Addresses: 4}, {Namespace: v1alpha1.OtherNamespaces, Addresses: 1}}
+	}))
+	awaitPools(t, l, "shared")
+	for _, name := range []string{"team", "guest"} {
+		l.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{v1alpha1.AnnotationV4Pools: "shared"}}})
+	}
+	atLimit := func(want string, condition metav1.ConditionStatus, sentence string) {
+		t.Helper()
+		l.Eventually(t, lab.Settle, "the pool says which namespaces are at their limit: "+want, func() error {
+			var o v1alpha1.IPPool
+			err := l.Object(ctx, "shared", &o)
+			c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionNamespacesAtLimit)
+			if err != nil || strings.Join(o.Status.NamespacesAtLimit, ",") != want || c == nil || c.Status != condition || !strings.Contains(c.Message, sentence) {
+				return fmt.Errorf("%w: %v, %+v", err, o.Status.NamespacesAtLimit, c)
+			}
+			return nil
+		})
+	}
+	var team []*lab.Pod
+	for i := range 4 {
+		team = append(team, l.MustStartPod(t, i%2, fmt.Sprintf("team/%d", i)))
+	}
+	atLimit("team", metav1.ConditionTrue, "namespace team (4 of 4)")
+	refused := func(node int, key, sentence string) {
+		t.Helper()
+		p, err := l.StartPod(ctx, l.Nodes[node], key, lab.PodOptions{NoObject: true})
+		wantError(t, err, sentence, "namespaceLimits of the IPPool")
+		if err := del(ctx, p); err != nil {
+			t.Error(err)
+		}
+	}
+	refused(0, "team/4", "Pod team/4 can't have an address: namespace team may have 4 addresses of IPPool shared and has them")
+	refused(1, "team/5", "namespace team may have 4 addresses")
+
+	l.MustStartPod(t, 0, "guest/a")
+	refused(0, "guest/b", "namespace guest may have 1 addresses") // this node need not hear of it
+	atLimit("guest,team", metav1.ConditionTrue, "namespaces guest (1 of 1), team (4 of 4)")
+	refused(1, "guest/c", "namespace guest may have 1 addresses")
+
+	// A pod that goes makes room for one on another node, which waits for that.
+	if err := l.StopPod(ctx, team[0]); err != nil {
+		t.Error(err)
+	}
+	l.MustStartPod(t, 1, "team/6")
+	change(t, l, "shared", func(s *v1alpha1.IPPoolSpec) { s.NamespaceLimits[0].Addresses = 5 })
+	l.MustStartPod(t, 0, "team/7")
+	atLimit("guest,team", metav1.ConditionTrue, "team (5 of 5)")
+	change(t, l, "shared", func(s *v1alpha1.IPPoolSpec) { s.NamespaceLimits = nil })
+	atLimit("", metav1.ConditionFalse, "No namespace")
+	l.MustStartPod(t, 1, "guest/d")
 }
 
 // blockLimit fills the one block that a node may have.

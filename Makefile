@@ -44,7 +44,8 @@ cluster-down: ## Stop the real cluster; nothing of it is left
 	bin/cluster down
 
 .PHONY: test
-test: deps build kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
+test: deps cluster-deps build cluster-programs kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
+	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)"
 	cd image && go test ./...
 	CAUSEWAY_LAB_KERNEL=$(KERNEL) go test -p $(TEST_PARALLEL) -timeout 30m $(ARGS) ./...
 

@@ -1,0 +1,382 @@
+package kubelet_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/causeway-net/causeway/test/cluster"
+)
+
+// TestCluster is the life of Causeway in one cluster. Pings between two pods go on through all of it, until it is uninstalled.
+func TestCluster(t *testing.T) {
+	log := &strings.Builder{}
+	c, err := cluster.New(t.Context(), cluster.Options{Nodes: 3, Subnets: 2, Log: log})
+	if err != nil {
+		t.Fatal(err, log)
+	}
+	t.Cleanup(c.Stop)
+	f := &fixture{Cluster: c, t: t}
+	before := map[string]string{}
+	for _, n := range c.Nodes {
+		before[n.Name] = f.print(n)
+	}
+	f.step("install", func() {
+		if err := c.Install(t.Context(), "--set=agent.minReadySeconds=2"); err != nil {
+			t.Fatal(err)
+		}
+		f.audit()
+	})
+	f.step("pods", f.pods)
+	f.step("services, host ports, DNS, MTU", f.services)
+	f.step("pods come and go", f.churn)
+	f.step("agents roll out", f.rollAgents)
+	f.step("an agent is killed", f.killAgent)
+	f.step("the API server is away", f.apiServerAway)
+	f.step("kubelet and containerd restart", f.restartDaemons)
+	f.step("a node is drained", f.drain)
+	f.step("power cut", f.powerCut)
+	f.step("a node leaves and joins with another address", f.rejoin)
+	f.step("a second pool", f.secondPool)
+	f.step("a bad version stops at one node", f.badVersion)
+	f.step("upgrade and back", f.upgrade)
+	f.step("no ping is lost", f.unwatch)
+	f.step("uninstall", func() { f.uninstall(before) })
+}
+
+func (f *fixture) pods() {
+	f.apply(workloads)
+	f.kubectl("wait", "pod", "still-1", "still-2", "server", "--for=condition=Ready", "--timeout="+patience.String())
+	f.crowd(30)
+	f.audit()
+	f.watch("still-1", "still-2")
+	f.watch("still-2", "still-1")
+}
+
+// crowd is how many pods come and go.
+func (f *fixture) crowd(n int) {
+	f.t.Helper()
+	f.kubectl("scale", "deployment/crowd", fmt.Sprintf("--replicas=%d", n))
+	f.rollout("default", "deployment/crowd")
+	f.eventually(fmt.Sprintf("%d pods are there", n), func() error {
+		out, err := f.Command(f.t.Context(), "kubectl", "get", "pods", "-l", "app=crowd", "-o", "name")
+		if got := len(strings.Fields(out)); err == nil && got != n {
+			err = fmt.Errorf("there are %d", got)
+		}
+		return err
+	})
+}
+
+// services asks the server by every way that leads to it, and itself too (hairpin).
+func (f *fixture) services() {
+	server, node := f.place("server"), f.Nodes[0]
+	var urls []string
+	for _, a := range server.addresses {
+		urls = append(urls, netip.AddrPortFrom(a, 8080).String())
+	}
+	for _, a := range strings.Fields(f.kubectl("get", "service", "web", "-o", `jsonpath={range .spec.clusterIPs[*]}{@}{"\n"}{end}`)) {
+		urls = append(urls, netip.AddrPortFrom(netip.MustParseAddr(a), 80).String())
+	}
+	urls = append(urls, "web", "web.default.svc.cluster.local", netip.AddrPortFrom(node.V4, 30080).String())
+	for _, url := range urls {
+		for _, from := range []string{"still-1", "still-2", "server"} {
+			f.reaches(from, "http://"+url+"/hostname", "server")
+		}
+	}
+	// From outside: the node port of every node, and the host port of the pod's.
+	for _, n := range f.Nodes {
+		f.reaches("", "http://"+netip.AddrPortFrom(n.V4, 30080).String()+"/hostname", "server")
+	}
+	f.reaches("", "http://"+netip.AddrPortFrom(server.node.V4, 18080).String()+"/hostname", "server")
+	// The largest packet goes through unbroken, the next one does not leave the pod.
+	from := f.place("still-1")
+	mtu := f.mtu(from)
+	for size, passes := range map[int]bool{mtu - 28: true, mtu - 27: false} {
+		_, err := from.node.RunIn(f.t.Context(), from.netns, "ping", "-c1", "-W5", "-M", "do", "-s", fmt.Sprint(size), f.place("still-2").addresses[0].String())
+		if (err == nil) != passes {
+			f.t.Errorf("a ping with %d bytes from a pod with MTU %d: %v", size, mtu, err)
+		}
+	}
+}
+
+func (f *fixture) mtu(p place) int {
+	f.t.Helper()
+	out, err := p.node.RunIn(f.t.Context(), p.netns, "sh", "-c", `ip -o link show dev eth0 | sed 's/.* mtu \([0-9]*\) .*/\1/'`)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	mtu, err := strconv.Atoi(strings.TrimSpace(out))
+	if err != nil || mtu < 1280 || mtu > 1500 {
+		f.t.Fatalf("the pod's MTU is %q", out)
+	}
+	return mtu
+}
+
+func (f *fixture) churn() {
+	for _, n := range []int{0, 30, 5} {
+		f.crowd(n)
+		f.audit()
+	}
+}
+
+func (f *fixture) rollAgents() {
+	f.kubectl("-n", "causeway-system", "rollout", "restart", "daemonset/causeway-agent")
+	f.rollout("causeway-system", "daemonset/causeway-agent")
+	f.audit()
+}
+
+func (f *fixture) killAgent() {
+	n := f.Nodes[0]
+	old := f.agentOf(n)
+	if _, err := n.Run(f.t.Context(), "pkill", "-KILL", "-x", "causeway-agent"); err != nil {
+		f.t.Fatal(err)
+	}
+	f.eventually("the agent runs again", func() error {
+		now := f.agentOf(n)
+		for i, s := range now.Status.ContainerStatuses {
+			if s.Name == "agent" && i < len(old.Status.ContainerStatuses) && s.Ready && s.RestartCount > 0 {
+				return nil
+			}
+		}
+		return fmt.Errorf("it is %+v", now.Status.ContainerStatuses)
+	})
+	f.crowd(8)
+	f.audit()
+}
+
+func (f *fixture) apiServerAway() {
+	f.ControlPlane.Kill()
+	time.Sleep(20 * time.Second) // That is what is tested.
+	if err := f.ControlPlane.Restart(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+	f.crowd(12)
+	f.audit()
+}
+
+func (f *fixture) restartDaemons() {
+	for _, n := range f.Nodes[:2] {
+		if err := errors.Join(n.RestartRuntime(), n.RestartKubelet()); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	f.nodesReady()
+	f.crowd(16)
+	f.audit()
+}
+
+func (f *fixture) nodesReady() {
+	f.t.Helper()
+	// Kubernetes may take a while to see that a node is not ready, so new leases are what tells.
+	since := time.Now()
+	f.eventually("the nodes are ready", func() error {
+		out, err := f.Command(f.t.Context(), "kubectl", "get", "leases", "-n", "kube-node-lease", "-o", `jsonpath={range .items[*]}{.spec.renewTime}{"\n"}{end}`)
+		if err != nil {
+			return err
+		}
+		times := strings.Fields(out)
+		for _, text := range times {
+			if at, err := time.Parse(time.RFC3339, text); err != nil || at.Before(since) {
+				return fmt.Errorf("a lease is of %s (%v)", text, err)
+			}
+		}
+		if len(times) != len(f.Nodes) {
+			return fmt.Errorf("there are %d leases", len(times))
+		}
+		_, err = f.Command(f.t.Context(), "kubectl", "wait", "node", "--all", "--for=condition=Ready", "--timeout=1s")
+		return err
+	})
+}
+
+func (f *fixture) drain() {
+	f.kubectl("drain", "node3", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout="+patience.String())
+	f.rollout("default", "deployment/crowd")
+	f.audit()
+	f.kubectl("uncordon", "node3")
+}
+
+// powerCut ends everything on a node at once, and starts it again with its disk and a new network namespace.
+func (f *fixture) powerCut() {
+	n := f.Nodes[2]
+	n.PowerCut(f.t.Context())
+	if err := n.Join(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+	f.nodesReady()
+	f.kubectl("delete", "pods", "-l", "app=crowd", "--wait=false")
+	f.rollout("default", "deployment/crowd")
+	f.audit()
+}
+
+// rejoin deletes a node, and lets one of that name with another address join.
+func (f *fixture) rejoin() {
+	n := f.Nodes[2]
+	f.kubectl("drain", n.Name, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout="+patience.String())
+	n.PowerCut(f.t.Context())
+	f.kubectl("delete", "node", n.Name)
+	n.V4, n.V6 = n.V4.Next().Next().Next().Next(), n.V6.Next().Next().Next().Next()
+	if err := n.Join(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+	f.nodesReady()
+	f.eventually("the agent runs on the new node", func() error {
+		if p := f.agentOf(n); p.Status.HostIP != n.V4.String() || len(p.Status.ContainerStatuses) == 0 || !p.Status.ContainerStatuses[0].Ready {
+			return fmt.Errorf("it is on %s: %+v", p.Status.HostIP, p.Status.ContainerStatuses)
+		}
+		return nil
+	})
+	f.kubectl("delete", "pods", "-l", "app=crowd", "--wait=false")
+	f.rollout("default", "deployment/crowd")
+	f.audit()
+}
+
+func (f *fixture) secondPool() {
+	f.apply(secondPool)
+	f.kubectl("wait", "pod", "a", "-n", "second", "--for=condition=Ready", "--timeout="+patience.String())
+	address := f.kubectl("get", "pod", "a", "-n", "second", "-o", "jsonpath={.status.podIP}")
+	if a, err := netip.ParseAddr(address); err != nil || !netip.MustParsePrefix("10.212.0.0/24").Contains(a) {
+		f.t.Fatalf("the pod has the address %q", address)
+	}
+	f.audit()
+	f.kubectl("delete", "namespace", "second", "--timeout="+patience.String())
+	f.kubectl("delete", "ippool", "second", "--timeout="+patience.String())
+	f.audit()
+}
+
+// agents are how many agents are of the wanted version, and how many are ready.
+func (f *fixture) agents() (s appsv1.DaemonSetStatus, err error) {
+	var d appsv1.DaemonSet
+	err = f.Client.Get(f.t.Context(), client.ObjectKey{Namespace: "causeway-system", Name: "causeway-agent"}, &d)
+	if err == nil && d.Status.ObservedGeneration != d.Generation {
+		err = errors.New("the DaemonSet's controller has not seen the change")
+	}
+	return d.Status, err
+}
+
+// badVersion upgrades to an image whose programs end at once. One node gets it, the others keep theirs, and so does one of the
+// controllers; a rollback mends it.
+func (f *fixture) badVersion() {
+	script := f.t.TempDir() + "/script"
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ \"$1\" = install ] && exit 0\necho this version is broken\nexit 1\n"), 0o755); err != nil {
+		f.t.Fatal(err)
+	}
+	archive := f.Dir + "/shared/broken.tar" // Nodes can read it there.
+	args := []string{"-out", archive, "-name", "docker.io/library/causeway:broken", "-busybox", "sh,sleep", "/bin/busybox=/bin/busybox"}
+	for _, program := range []string{"agent", "speaker", "controller"} {
+		args = append(args, script+"=/usr/local/bin/causeway-"+program)
+	}
+	if _, err := f.Command(f.t.Context(), "images/pack", args...); err != nil {
+		f.t.Fatal(err)
+	}
+	for _, n := range f.Nodes {
+		if err := n.Load(f.t.Context(), archive); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	f.helm("upgrade", "causeway", "charts/causeway", "--reuse-values", "--set=image.tag=broken", "--no-hooks")
+	var agents appsv1.DaemonSetStatus
+	f.eventually("one agent is of the broken version and crashes", func() (err error) {
+		if agents, err = f.agents(); err != nil {
+			return err
+		}
+		for _, n := range f.Nodes {
+			for _, s := range f.agentOf(n).Status.ContainerStatuses {
+				if s.Name == "agent" && strings.HasSuffix(s.Image, ":broken") && s.RestartCount >= 2 {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("%+v", agents)
+	})
+	if agents.UpdatedNumberScheduled != 1 || agents.NumberReady != int32(len(f.Nodes))-1 {
+		f.t.Errorf("of %d agents, %d are of the broken version and %d are ready", len(f.Nodes), agents.UpdatedNumberScheduled, agents.NumberReady)
+	}
+	var controller appsv1.Deployment
+	if err := f.Client.Get(f.t.Context(), client.ObjectKey{Namespace: "causeway-system", Name: "causeway-controller"}, &controller); err != nil {
+		f.t.Fatal(err)
+	}
+	if controller.Status.ReadyReplicas == 0 {
+		f.t.Errorf("no controller is left: %+v", controller.Status)
+	}
+	f.helm("rollback", "causeway", "--wait", "--timeout="+patience.String())
+	f.rollout("causeway-system", "daemonset/causeway-agent")
+	f.audit()
+}
+
+// upgrade goes to another version and back with helm. New pods start meanwhile.
+func (f *fixture) upgrade() {
+	for _, n := range f.Nodes {
+		if _, err := n.Run(f.t.Context(), f.Bin("ctr"), "-n", "k8s.io", "images", "tag", "docker.io/library/causeway:"+f.version(), "docker.io/library/causeway:next"); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	f.helm("upgrade", "causeway", "charts/causeway", "--reuse-values", "--set=image.tag=next", "--wait", "--timeout="+patience.String())
+	f.crowd(20)
+	f.rollout("causeway-system", "daemonset/causeway-agent")
+	for _, n := range f.Nodes {
+		if image := f.agentOf(n).Spec.Containers[0].Image; image != "causeway:next" {
+			f.t.Errorf("the agent of %s is of the image %s", n.Name, image)
+		}
+	}
+	f.audit()
+	f.helm("rollback", "causeway", "--wait", "--timeout="+patience.String())
+	f.rollout("causeway-system", "daemonset/causeway-agent")
+	f.crowd(10)
+	f.audit()
+}
+
+// version is the tag of the image that was installed.
+func (f *fixture) version() string {
+	_, tag, _ := strings.Cut(f.kubectl("-n", "causeway-system", "get", "deployment/causeway-controller", "-o", "jsonpath={.spec.template.spec.containers[0].image}"), ":")
+	return tag
+}
+
+// uninstall is refused while pods run; after that every node is as it was before.
+func (f *fixture) uninstall(before map[string]string) {
+	if out, err := f.Command(f.t.Context(), "helm", "uninstall", "causeway", "--timeout=60s"); err == nil {
+		f.t.Errorf("uninstalling cuts pods off: %s", out)
+	}
+	f.kubectl("delete", "deployment/crowd", "pod/still-1", "pod/still-2", "pod/server", "--timeout="+patience.String())
+	f.kubectl("-n", "kube-system", "scale", "deployment/coredns", "--replicas=0")
+	f.eventually("no pod of the network is left", func() error {
+		out, err := f.Command(f.t.Context(), "kubectl", "get", "workloadendpoints", "-A", "-o", "name")
+		if err == nil && out != "" {
+			err = errors.New(out)
+		}
+		return err
+	})
+	f.helm("uninstall", "causeway", "--timeout="+patience.String())
+	f.eventually("agents have ended", func() error {
+		for _, n := range f.Nodes {
+			if out, err := n.Run(f.t.Context(), "pgrep", "-a", "causeway"); err == nil {
+				return errors.New(out)
+			}
+		}
+		return nil
+	})
+	for _, n := range f.Nodes {
+		if n.Name == "node3" {
+			continue // It has got another address meanwhile.
+		}
+		if after := f.print(n); after != before[n.Name] {
+			f.t.Errorf("%s was\n%s\nand is\n%s", n.Name, before[n.Name], after)
+		}
+	}
+	f.eventually("no object is left", func() error {
+		out, err := f.Command(f.t.Context(), "kubectl", "get", "crds,namespaces,clusterroles,clusterrolebindings,validatingadmissionpolicies", "-o", "name")
+		for _, line := range strings.Fields(out) {
+			if strings.Contains(line, "causeway") {
+				err = errors.Join(err, fmt.Errorf("%s is there", line))
+			}
+		}
+		return err
+	})
+}

@@ -175,6 +175,9 @@ func AddReconcilers(mgr manager.Manager, endpoints client.WithWatch, o Options) 
 			return fmt.Errorf("set up %T: %w", r, err)
 		}
 	}
+	if err := mgr.Add(newGiveBack(blocksRoom.Synced)); err != nil {
+		return fmt.Errorf("set up %T: %w", &giveBack{}, err)
+	}
 	return nil
 }
 

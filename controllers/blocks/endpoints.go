@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -64,8 +65,8 @@ func (e *endpoints) Add(o any) error { return e.Update(o) }
 func (e *endpoints) Update(o any) error {
 	e.r.mu.Lock()
 	defer e.r.mu.Unlock()
-	if w, ok := o.(*v1alpha1.WorkloadEndpoint); ok {
-		e.set(nameOf(w), endpointOf(w))
+	if s, ok := read(o); ok {
+		e.set(s.name, s.Endpoint)
 		e.r.wake(gather)
 	}
 	return nil
@@ -75,8 +76,8 @@ func (e *endpoints) Update(o any) error {
 func (e *endpoints) Delete(o any) error {
 	e.r.mu.Lock()
 	defer e.r.mu.Unlock()
-	if w, ok := o.(*v1alpha1.WorkloadEndpoint); ok {
-		e.drop(nameOf(w))
+	if s, ok := read(o); ok {
+		e.drop(s.name)
 		e.r.wake(gather)
 	}
 	return nil
@@ -88,9 +89,9 @@ func (e *endpoints) Replace(list []any, _ string) error {
 	defer e.r.mu.Unlock()
 	there := make(map[types.NamespacedName]bool, len(list))
 	for _, o := range list {
-		if w, ok := o.(*v1alpha1.WorkloadEndpoint); ok {
-			there[nameOf(w)] = true
-			e.set(nameOf(w), endpointOf(w))
+		if s, ok := read(o); ok {
+			there[s.name] = true
+			e.set(s.name, s.Endpoint)
 		}
 	}
 	for name := range e.known {
@@ -106,18 +107,37 @@ func (e *endpoints) Replace(list []any, _ string) error {
 // Resync is part of what a reflector asks for; there is nothing to do.
 func (e *endpoints) Resync() error { return nil }
 
-// Transformer makes objects small while they come in.
+// Transformer makes objects small while they come in: before the first of them is used, all are read.
 func (e *endpoints) Transformer() toolscache.TransformFunc {
 	return func(o any) (any, error) {
-		w, ok := o.(*v1alpha1.WorkloadEndpoint)
-		if !ok {
-			return o, nil
+		if s, ok := read(o); ok {
+			return s, nil
 		}
-		slim := &v1alpha1.WorkloadEndpoint{}
-		slim.Namespace, slim.Name, slim.ResourceVersion = w.Namespace, w.Name, w.ResourceVersion
-		slim.Spec.Node, slim.Spec.Addresses, slim.Spec.Pools = w.Spec.Node, w.Spec.Addresses, w.Spec.Pools
-		return slim, nil
+		return o, nil
 	}
+}
+
+// small is what is kept of a WorkloadEndpoint.
+type small struct {
+	name types.NamespacedName
+	blockplan.Endpoint
+}
+
+// GetObjectMeta lets a store tell the name.
+func (s *small) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{Namespace: s.name.Namespace, Name: s.name.Name}
+}
+
+// read reads an object of the watch, whether it is small already or not.
+func read(o any) (*small, bool) {
+	switch o := o.(type) {
+	case *small:
+		return o, true
+	case *v1alpha1.WorkloadEndpoint:
+		// The namespace's name is kept once for all of its endpoints.
+		return &small{types.NamespacedName{Namespace: unique.Make(o.Namespace).Value(), Name: o.Name}, endpointOf(o)}, true
+	}
+	return nil, false
 }
 
 func (e *endpoints) set(name types.NamespacedName, next blockplan.Endpoint) {
@@ -167,10 +187,6 @@ func (e *endpoints) holders(addresses []netip.Addr) []string {
 		out = append(out, fmt.Sprintf("%s (workloadendpoint %s)", a, records[a]))
 	}
 	return out
-}
-
-func nameOf(w *v1alpha1.WorkloadEndpoint) types.NamespacedName {
-	return types.NamespacedName{Namespace: w.Namespace, Name: w.Name}
 }
 
 func endpointOf(w *v1alpha1.WorkloadEndpoint) blockplan.Endpoint {

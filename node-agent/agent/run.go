@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	gc "runtime/debug"
 	"time"
 
 	"github.com/causeway-net/causeway/node-agent/bgp"
@@ -180,6 +181,23 @@ func (a *Agent) keep(ctx context.Context, work starter) error {
 			}
 		}))
 	}
+	work("give memory back", endless(a.giveBack))
 	a.ledger.Wake()
 	return nil
+}
+
+// afterStart is how long after its start the agent has used what it needs for that alone.
+const afterStart = 3 * time.Second
+
+// giveBack returns the memory of what was read at the start to the kernel, once: the first look at a large cluster takes far more than the
+// agent keeps, and Go would return it little by little.
+func (a *Agent) giveBack(ctx context.Context) {
+	if !a.awaitLive(ctx) {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(afterStart):
+		gc.FreeOSMemory()
+	}
 }

@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
-	"github.com/causeway-net/causeway/internal/ipam/wish"
 )
 
 // newScheme has just the kinds that the agent uses: each costs memory on every node.
@@ -100,7 +99,7 @@ func Connect(config *rest.Config, node string) (*Connection, error) {
 		return nil, fmt.Errorf("make an API client: %w", err)
 	}
 	watch, err := cache.New(config, cache.Options{
-		Scheme: scheme, Mapper: mapper, DefaultTransform: dropWhatNobodyReads,
+		Scheme: scheme, Mapper: mapper, DefaultTransform: slim(node),
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.WorkloadEndpoint{}: {Field: fields.OneTermEqualSelector("spec.node", node)},
 			&corev1.Node{}:               {Field: fields.OneTermEqualSelector("metadata.name", node)},
@@ -110,19 +109,4 @@ func Connect(config *rest.Config, node string) (*Connection, error) {
 		return nil, fmt.Errorf("make an API cache: %w", err)
 	}
 	return &Connection{Client: direct, Cache: watch, REST: raw, Dialer: dialer}, nil
-}
-
-// dropWhatNobodyReads keeps a thousand blocks small in memory.
-func dropWhatNobodyReads(in any) (any, error) {
-	o, ok := in.(metav1.Object)
-	if !ok {
-		return in, nil
-	}
-	o.SetManagedFields(nil)
-	if node, ok := in.(*corev1.Node); ok {
-		node.Status.Images, node.Status.VolumesAttached = nil, nil
-	} else if annotations := o.GetAnnotations(); annotations != nil {
-		o.SetAnnotations(wish.Keep(annotations))
-	}
-	return in, nil
 }

@@ -1,4 +1,4 @@
-// Package controllers composes the cluster's controller: it connects the rooms beside it (blocks, nodes, pools, bgp) with a cache
+// Package controllers composes the cluster's controller: it connects the rooms beside it (blocks, nodes, pools, bgp, traces) with a cache
 // that holds no more than they use. All of their state is in the API: two leaders at once, or one that dies half way, do no harm.
 package controllers
 
@@ -29,6 +29,7 @@ import (
 	"github.com/causeway-net/causeway/controllers/nodes"
 	"github.com/causeway-net/causeway/controllers/pools"
 	"github.com/causeway-net/causeway/controllers/reservations"
+	"github.com/causeway-net/causeway/controllers/traces"
 	"github.com/causeway-net/causeway/internal/scrape"
 )
 
@@ -170,7 +171,8 @@ func AddReconcilers(mgr manager.Manager, endpoints client.WithWatch, o Options) 
 	for _, r := range []interface {
 		SetupWithManager(context.Context, manager.Manager) error
 	}{blocksRoom, poolsRoom, nodesRoom, &bgp.Reconciler{Client: mgr.GetClient(), Now: time.Now},
-		&reservations.Reconciler{Client: mgr.GetClient(), Addresses: blocksRoom, Now: time.Now}} {
+		&reservations.Reconciler{Client: mgr.GetClient(), Addresses: blocksRoom, Now: time.Now},
+		&traces.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Addresses: blocksRoom, Now: time.Now}} {
 		if err := r.SetupWithManager(context.Background(), mgr); err != nil {
 			return fmt.Errorf("set up %T: %w", r, err)
 		}

@@ -32,6 +32,8 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&IPReservation{}, &IPReservationList{},
 		&BlockClaim{}, &BlockClaimList{},
 		&BGPNodeState{}, &BGPNodeStateList{},
+		&PathTrace{}, &PathTraceList{},
+		&PathObservation{}, &PathObservationList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -170,6 +171,18 @@ func (r *Reconciler) Holders(addresses []netip.Addr) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.endpoints.holders(addresses)
+}
+
+// Record names the record of the pod that has an address.
+func (r *Reconciler) Record(a netip.Addr) (types.NamespacedName, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, one := range r.endpoints.known {
+		if one.Has(a) {
+			return name, true
+		}
+	}
+	return types.NamespacedName{}, false
 }
 
 // InUse returns a few of the addresses of a set that pods have, and how many there are.

@@ -25,6 +25,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/health"
 	"github.com/causeway-net/causeway/node-agent/records"
 	"github.com/causeway-net/causeway/node-agent/report"
+	"github.com/causeway-net/causeway/node-agent/trace"
 )
 
 // Options set an agent.
@@ -85,6 +86,7 @@ type Agent struct {
 	foundation *cluster.Foundation
 	bgp        *bgp.Loop
 	bgpReads   *bgp.CachedObjects
+	tracer     *trace.Tracer
 	saver      *cluster.Keeper
 	saved      *checkpoint // of an earlier run; nil where there is none
 	workers    sync.WaitGroup
@@ -123,6 +125,7 @@ func New(o Options) (*Agent, error) {
 	file := cluster.File{Path: checkpointPath(o.Socket), Of: identity}
 	a.saver, a.saved = cluster.NewKeeper(file, a.snapshot, o.Log), a.restore(file)
 	a.ledger = addresses.NewLedger(addresses.Options{View: a.view, Book: a.book, Pools: a.pools, Save: a.saver.Save, Told: a.noteShares, Log: o.Log})
+	a.tracer = trace.New(trace.Options{Node: o.Node, Client: api.Client, Pods: wirer, VXLANPort: uint16(o.VXLANPort), Now: time.Now, Log: o.Log})
 	a.newEndpoints()
 	a.bgpReads = bgp.NewCachedObjects(o.Node, api.Cache, bgp.NewPasswords(bgp.APISecrets{Client: api.Client}, o.Log))
 	a.bgp = a.newBGP(speaker.SocketBeside(o.Socket))
@@ -187,6 +190,9 @@ func (a *Agent) watch(ctx context.Context) error {
 	}
 	stored := cluster.Handler[*v1alpha1.WorkloadEndpoint]{Set: a.records.Seen, Drop: a.records.Lost}
 	if _, err := cluster.Watch(ctx, a.api, &v1alpha1.WorkloadEndpoint{}, stored); err != nil {
+		return err
+	}
+	if _, err := cluster.Watch(ctx, a.api, &v1alpha1.PathObservation{}, cluster.Handler[*v1alpha1.PathObservation]{Set: a.tracer.Set, Drop: a.tracer.Drop}); err != nil {
 		return err
 	}
 	return a.bgpReads.Watch(ctx, a.bgp)

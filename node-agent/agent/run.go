@@ -89,6 +89,7 @@ func (a *Agent) serve(ctx context.Context, work starter) error {
 	work("follow the API server's addresses and the Service ranges", endless(a.foundation.Run))
 	work("keep the lease", endless(a.lease.Run))
 	work("write the records", endless(a.queue.Run))
+	work("look for the packets of path traces", endless(a.tracer.Run))
 	return nil
 }
 

@@ -49,6 +49,7 @@ func newMapper() meta.RESTMapper {
 		m.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeRoot)
 	}
 	m.Add(v1alpha1.GroupVersion.WithKind("WorkloadEndpoint"), meta.RESTScopeNamespace)
+	m.Add(v1alpha1.GroupVersion.WithKind("PathObservation"), meta.RESTScopeNamespace)
 	core := schema.GroupVersion{Version: "v1"}
 	m.Add(core.WithKind("Node"), meta.RESTScopeRoot)
 	m.Add(core.WithKind("Namespace"), meta.RESTScopeRoot)
@@ -102,6 +103,7 @@ func Connect(config *rest.Config, node string) (*Connection, error) {
 		Scheme: scheme, Mapper: mapper, DefaultTransform: slim(node),
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.WorkloadEndpoint{}: {Field: fields.OneTermEqualSelector("spec.node", node)},
+			&v1alpha1.PathObservation{}:  {Field: fields.OneTermEqualSelector("spec.node", node)},
 			&corev1.Node{}:               {Field: fields.OneTermEqualSelector("metadata.name", node)},
 		},
 	})

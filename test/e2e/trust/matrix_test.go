@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,6 +34,8 @@ func core(kind, namespace, own, other string) row {
 // matrix is every verb on every kind. Reading is not confined to the own node by the API server; writing is.
 var matrix = []row{
 	{kind: v1alpha1.GroupVersion.WithKind("WorkloadEndpoint"), namespace: "default", own: "glwcd", other: "glw"},
+	{kind: v1alpha1.GroupVersion.WithKind("PathObservation"), namespace: "default", own: "glws", other: "glw"},
+	{kind: v1alpha1.GroupVersion.WithKind("PathTrace"), namespace: "default"},
 	ours("NodeNetwork", "glws", "glw"),
 	ours("BlockClaim", "glwcups", "glw"),
 	ours("BGPNodeState", "glwcups", "glw"),
@@ -131,6 +134,8 @@ func (w *world) make(t *testing.T, r row, verb rune, node string) {
 	switch r.kind.Kind {
 	case "WorkloadEndpoint":
 		maker = w.agents[node]
+	case "PathObservation":
+		maker = w.controller
 	case "NodeNetwork", "BlockClaim", "BGPNodeState", "Lease":
 	default:
 		return
@@ -149,6 +154,8 @@ func (*world) sample(r row, node string) *unstructured.Unstructured {
 	switch r.kind.Kind {
 	case "WorkloadEndpoint":
 		typed = endpoint(node)
+	case "PathObservation":
+		typed = observation(node)
 	case "BlockClaim":
 		typed = claim(node)
 	case "Lease":
@@ -169,4 +176,34 @@ func (*world) sample(r row, node string) *unstructured.Unstructured {
 	}
 	o.SetGroupVersionKind(r.kind)
 	return o
+}
+
+func observation(node string) *v1alpha1.PathObservation {
+	return &v1alpha1.PathObservation{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "trace-" + node},
+		Spec: v1alpha1.PathObservationSpec{Trace: "trace", Node: node, Step: v1alpha1.StepWatch,
+			Probe: v1alpha1.ProbeSpec{Source: "10.0.0.1", Destination: "10.0.0.2", Protocol: v1alpha1.TraceICMP, ID: 61000}},
+	}
+}
+
+// TestOnlyTheControllerAsksAgentsToSend: a PathObservation makes a root agent send a packet, so no person writes one.
+func TestOnlyTheControllerAsksAgentsToSend(t *testing.T) {
+	w := begin(t)
+	ctx := t.Context()
+	check(t, w.Client.Create(ctx, observation("own")), "Only the controller writes PathObservations")
+	create(ctx, t, w.controller, observation("own"))
+	step := client.RawPatch(merge, []byte(`{"spec":{"step":"Send","pod":"a"}}`))
+	check(t, w.Client.Patch(ctx, observation("own"), step), "Only the controller writes PathObservations")
+	check(t, w.controller.Patch(ctx, observation("own"), step), "")
+	check(t, w.controller.Patch(ctx, observation("own"), client.RawPatch(merge, []byte(`{"spec":{"probe":{"destination":"10.0.0.3"}}}`))), "only the step can change")
+	for name, change := range map[string]func(s *v1alpha1.PathTraceSpec){
+		"name one of pod, service and address": func(s *v1alpha1.PathTraceSpec) { s.Destination.Address = "10.0.0.1" },
+		"TCP and UDP need a port":              func(s *v1alpha1.PathTraceSpec) { s.Protocol = v1alpha1.TraceUDP },
+		"size is for ICMP and UDP":             func(s *v1alpha1.PathTraceSpec) { s.Protocol, s.Port, s.Size = v1alpha1.TraceTCP, 80, 1400 },
+	} {
+		trace := &v1alpha1.PathTrace{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "t"},
+			Spec: v1alpha1.PathTraceSpec{SourcePod: "a", Destination: v1alpha1.PathDestination{Pod: "b"}, Protocol: v1alpha1.TraceICMP}}
+		change(&trace.Spec)
+		check(t, w.Client.Create(ctx, trace), name)
+	}
 }

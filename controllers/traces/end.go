@@ -1,0 +1,203 @@
+package traces
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+)
+
+// Causes of an end, for programs.
+const (
+	causeAgent        = "AgentStopped"
+	causeRefused      = "AgentRefused"
+	causePod          = "PodCannotSend"
+	causeFirewall     = "Firewall"
+	causeNotListening = "NotListening"
+	causeMTU          = "MTU"
+	causeRejected     = "RouteRejects"
+	causeNoRoute      = "NoRoute"
+	causeSession      = "BGPSessionDown"
+	causeReversePath  = "ReversePathFilter"
+	causeNeighbour    = "NoNeighbour"
+	causeWrongMAC     = "WrongNeighbour"
+	causeTunnel       = "NoTunnelEndpoint"
+	causeUnderlay     = "LostBetweenNodes"
+	causeUnexplained  = "Unexplained"
+	causeNoAnswer     = "NoAnswer"
+	causeEndpoints    = "NoEndpoints"
+	causeTTL          = "TTLExceeded"
+)
+
+func dropped(node, cause, format string, args ...any) v1alpha1.PathEnd {
+	return v1alpha1.PathEnd{Result: v1alpha1.PathDropped, Node: node, Cause: cause, Message: fmt.Sprintf(format, args...)}
+}
+
+func unknown(node, cause, format string, args ...any) v1alpha1.PathEnd {
+	return v1alpha1.PathEnd{Result: v1alpha1.PathUnknown, Node: node, Cause: cause, Message: fmt.Sprintf(format, args...)}
+}
+
+// end judges. What is certain comes first: an answer, then the rule that dropped the packet, then what an ICMP error says, then
+// what the kernel of the last node that saw the packet would do with it.
+func (t *teller) end() v1alpha1.PathEnd {
+	node := t.f.Source.Node
+	source := t.have[node]
+	if slices.Contains(t.silent, node) || source == nil {
+		return unknown(node, causeAgent, "The agent of node %s does not answer, so nothing was sent. Look at its pod: kubectl -n causeway-system get pods -o wide.", node)
+	}
+	if source.Status.State == v1alpha1.ObservationRefused {
+		return unknown(node, causeRefused, "The agent of node %s did not send the packet: %s.", node, strings.TrimSuffix(source.Status.Message, "."))
+	}
+	for _, judge := range []func() *v1alpha1.PathEnd{t.answered, t.filtered, t.reset, t.errored} {
+		if end := judge(); end != nil {
+			return *end
+		}
+	}
+	if replies := t.of(legReply); len(replies) > 0 {
+		end := t.lost(replies[len(replies)-1], "The destination answered, and the answer")
+		return end
+	}
+	requests := t.of(legRequest)
+	if len(requests) == 0 {
+		if source.Status.Message != "" {
+			return dropped(node, causePod, "The pod could not send: %s.", strings.TrimSuffix(source.Status.Message, "."))
+		}
+		return dropped(node, causePod, "The packet did not come out of the pod's interface %s. Look at the routes and the firewall inside the pod.", t.f.Source.Link)
+	}
+	last := requests[len(requests)-1]
+	if p, ok := t.f.endAt(last.Node, last.Interface); ok && last.Direction == out {
+		return v1alpha1.PathEnd{Result: v1alpha1.PathDelivered, Node: last.Node, Cause: causeNoAnswer,
+			Message: fmt.Sprintf("The packet was delivered to pod %s, which did not answer.", p.Pod)}
+	}
+	return t.lost(last, "The packet")
+}
+
+// of are the hops of one leg.
+func (t *teller) of(leg string) []v1alpha1.PathHop {
+	var hops []v1alpha1.PathHop
+	for _, h := range t.hops {
+		if h.Leg == leg {
+			hops = append(hops, h)
+		}
+	}
+	return hops
+}
+
+// home is the reply that came back to the source's pod.
+func (t *teller) home() *v1alpha1.PathHop {
+	for i := range t.hops {
+		h := &t.hops[i]
+		if h.Leg == legReply && h.Node == t.f.Source.Node && h.Interface == t.f.Source.Link && h.Direction == out {
+			return h
+		}
+	}
+	return nil
+}
+
+func (t *teller) answered() *v1alpha1.PathEnd {
+	h := t.home()
+	if h == nil || h.Packet.Kind == kindReset {
+		return nil
+	}
+	return &v1alpha1.PathEnd{Result: v1alpha1.PathAnswered, Node: t.answerer(), Message: fmt.Sprintf("The pod got the answer: %s from %s.", h.Packet.Kind, h.Packet.Source)}
+}
+
+const kindReset = "TCP RST"
+
+// answerer is the node that the first reply was seen on.
+func (t *teller) answerer() string {
+	if replies := t.of(legReply); len(replies) > 0 {
+		return replies[0].Node
+	}
+	return ""
+}
+
+func (t *teller) filtered() *v1alpha1.PathEnd {
+	for _, node := range t.inOrder() {
+		if verdicts := t.have[node].Status.Verdicts; len(verdicts) > 0 {
+			end := ruleEnd(node, verdicts[0])
+			return &end
+		}
+	}
+	return nil
+}
+
+func ruleEnd(node string, v v1alpha1.FilterVerdict) v1alpha1.PathEnd {
+	what, rule := "The packet", v.Rule
+	if v.Leg == legReply {
+		what = "The destination answered, and the answer"
+	}
+	if rule == "" {
+		rule = fmt.Sprintf("handle %d", v.Handle)
+	}
+	return dropped(node, causeFirewall, "%s was dropped by nftables on node %s: table %s %s, chain %s: %s", what, node, v.Family, v.Table, v.Chain, rule)
+}
+
+// inOrder are the nodes, those that saw the packet first.
+func (t *teller) inOrder() []string {
+	var nodes []string
+	for _, h := range t.hops {
+		if !slices.Contains(nodes, h.Node) {
+			nodes = append(nodes, h.Node)
+		}
+	}
+	var others []string
+	for node := range t.have {
+		if !slices.Contains(nodes, node) {
+			others = append(others, node)
+		}
+	}
+	slices.Sort(others)
+	return append(nodes, others...)
+}
+
+func (t *teller) reset() *v1alpha1.PathEnd {
+	h := t.home()
+	if h == nil {
+		return nil
+	}
+	end := dropped(t.answerer(), causeNotListening, "The packet was delivered, and %s refused the connection (TCP RST): nothing listens on the port.", h.Packet.Source)
+	return &end
+}
+
+// errored reads the first ICMP error about the request.
+func (t *teller) errored() *v1alpha1.PathEnd {
+	errs := t.of(legError)
+	if len(errs) == 0 {
+		return nil
+	}
+	h := errs[0]
+	node := h.Node
+	if named := t.f.nodeAt(h.Packet.Source); named != "" {
+		node = named
+	}
+	var end v1alpha1.PathEnd
+	switch kind := h.Packet.Kind; kind {
+	case "fragmentation needed", "packet too big":
+		end = dropped(node, causeMTU, "The packet of %d bytes is too large: %s says %q. %d bytes would pass.", t.f.Probe.Size, h.Packet.Source, kind, t.mtuOf(h))
+	case "port unreachable":
+		end = dropped(node, causeNotListening, "The packet was delivered, and %s answered %q: nothing listens on the port.", h.Packet.Source, kind)
+	case "TTL exceeded", "hop limit exceeded":
+		end = dropped(node, causeTTL, "The packet went round in a circle: %s says %q. Compare the routes of the nodes that it passed.", h.Packet.Source, kind)
+	default:
+		if requests := t.of(legRequest); len(requests) > 0 {
+			last := requests[len(requests)-1]
+			if end = t.lost(last, "The packet"); end.Node == node && end.Cause != causeUnexplained {
+				return &end
+			}
+		}
+		end = dropped(node, causeRejected, "The packet was refused: %s says %q.", h.Packet.Source, kind)
+	}
+	return &end
+}
+
+// mtuOf is the MTU that an ICMP error tells.
+func (t *teller) mtuOf(h v1alpha1.PathHop) int32 {
+	for _, p := range t.have[h.Node].Status.Packets {
+		if p.MTU > 0 {
+			return p.MTU
+		}
+	}
+	return 0
+}

@@ -1,0 +1,60 @@
+package match
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// keep is how many bytes of a packet the filter lets through: all headers that are read.
+const keep = 256
+
+// BPF is a program of the kernel's packet filter that keeps the packets which pass one of the patterns. It is for sockets that see
+// packets from their IP header on (packet(7), SOCK_DGRAM).
+func BPF(patterns []Pattern) []unix.SockFilter {
+	var program []unix.SockFilter
+	for _, p := range patterns {
+		program = append(program, p.bpf()...)
+	}
+	return append(program, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K})
+}
+
+// bpf ends with the packet kept, or behind its last instruction.
+func (p Pattern) bpf() []unix.SockFilter {
+	version := uint32(0x40)
+	if p.V6 {
+		version = 0x60
+	}
+	out := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 0},
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0xf0},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: version},
+	}
+	for _, t := range p.Tests {
+		for at := 0; at < len(t.Want); {
+			size, code, want := piece(t.Want[at:])
+			out = append(out,
+				unix.SockFilter{Code: unix.BPF_LD | code | unix.BPF_ABS, K: uint32(t.Offset + at)},
+				unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: want})
+			at += size
+		}
+	}
+	out = append(out, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: keep})
+	for i := range out {
+		if out[i].Code == unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K {
+			out[i].Jf = uint8(len(out) - i - 1) // a pattern has some thirty instructions
+		}
+	}
+	return out
+}
+
+// piece is the largest piece that one instruction compares.
+func piece(b []byte) (size int, code uint16, want uint32) {
+	switch {
+	case len(b) >= 4:
+		return 4, unix.BPF_W, binary.BigEndian.Uint32(b)
+	case len(b) >= 2:
+		return 2, unix.BPF_H, uint32(binary.BigEndian.Uint16(b))
+	}
+	return 1, unix.BPF_B, uint32(b[0])
+}

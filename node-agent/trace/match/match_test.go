@@ -1,0 +1,112 @@
+package match
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/net/bpf"
+)
+
+// packet4 is an IPv4 packet without options around a payload.
+func packet4(from, to string, protocol, ttl byte, payload []byte) []byte {
+	b := make([]byte, header4, header4+len(payload))
+	b[0], b[8], b[9] = plain4, ttl, protocol
+	binary.BigEndian.PutUint16(b[2:], uint16(header4+len(payload)))
+	copy(b[12:], netip.MustParseAddr(from).AsSlice())
+	copy(b[16:], netip.MustParseAddr(to).AsSlice())
+	return append(b, payload...)
+}
+
+func ports(from, to uint16, rest ...byte) []byte {
+	return append(append(two(from), two(to)...), rest...)
+}
+
+func echoMessage(kind byte, id uint16) []byte {
+	return append([]byte{kind, 0, 0, 0}, append(two(id), 0, 1)...)
+}
+
+// inVXLAN is a packet as the payload of VXLAN: UDP, the VXLAN header, Ethernet.
+func inVXLAN(port uint16, packet []byte) []byte {
+	b := append(ports(33333, port, 0, 0, 0, 0), 8, 0, 0, 0, 0, 16, 0, 0) // VNI 4096
+	return append(append(append(b, make([]byte, 12)...), 8, 0), packet...)
+}
+
+// TestPackets compares what the kernel's filter keeps with what Match says, and with what is meant.
+func TestPackets(t *testing.T) {
+	from, to, other := "10.0.0.1", "10.0.1.1", "10.9.9.9"
+	echo := Probe{Source: netip.MustParseAddr(from), Destination: netip.MustParseAddr(to), ID: 61234}
+	tcp := Probe{Source: echo.Source, Destination: echo.Destination, Protocol: TCP, ID: 61234, Port: 80}
+	syn := ports(61234, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2)
+	for _, c := range []struct {
+		name   string
+		probe  Probe
+		packet []byte
+		leg    Leg
+		kind   string
+		outer  string
+	}{
+		{"the request", echo, packet4(from, to, 1, 64, echoMessage(8, 61234)), Request, "echo request", ""},
+		{"the reply", echo, packet4(to, from, 1, 64, echoMessage(0, 61234)), Reply, "echo reply", ""},
+		{"of another ping", echo, packet4(from, to, 1, 64, echoMessage(8, 61233)), "", "", ""},
+		{"of another pod", echo, packet4(other, other, 1, 64, echoMessage(8, 61234)), "", "", ""},
+		{"masqueraded", echo, packet4(other, to, 1, 63, echoMessage(8, 61234)), Request, "echo request", ""},
+		{"in IPIP", echo, packet4(other, other, 4, 64, packet4(from, to, 1, 63, echoMessage(8, 61234))), Request, "echo request", "IPIP"},
+		{"in VXLAN", echo, packet4(other, other, 17, 64, inVXLAN(4789, packet4(from, to, 1, 63, echoMessage(8, 61234)))), Request, "echo request", "VXLAN"},
+		{"in VXLAN of another port", echo, packet4(other, other, 17, 64, inVXLAN(8472, packet4(from, to, 1, 63, echoMessage(8, 61234)))), "", "", ""},
+		{"an error about it", echo, packet4(other, from, 1, 64, append([]byte{3, 4, 0, 0, 0, 0, 5, 170}, packet4(from, to, 1, 63, echoMessage(8, 61234))...)), Error, "fragmentation needed", ""},
+		{"SYN", tcp, packet4(from, to, 6, 64, syn), Request, "TCP SYN", ""},
+		{"SYN to a Service's pod", tcp, packet4(from, other, 6, 64, ports(61234, 8080, syn[4:]...)), Request, "TCP SYN", ""},
+		{"RST", tcp, packet4(to, from, 6, 64, ports(80, 61234, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 20)), Reply, "TCP RST", ""},
+		{"too short", tcp, packet4(from, to, 6, 64, nil), "", "", ""},
+	} {
+		patterns := c.probe.Patterns(4789)
+		p, ok := Match(patterns, c.packet)
+		if kept := filtered(t, patterns, c.packet); kept != ok {
+			t.Errorf("%s: the kernel's filter keeps it: %v, Match: %v", c.name, kept, ok)
+		}
+		if ok != (c.leg != "") || p.Leg != c.leg {
+			t.Errorf("%s: leg %q, want %q", c.name, p.Leg, c.leg)
+			continue
+		}
+		if !ok {
+			continue
+		}
+		h := Decode(p, c.packet)
+		outer := ""
+		if h.Outer != nil {
+			outer = h.Outer.Encapsulation
+			if outer == "VXLAN" && h.Outer.VNI != 4096 {
+				t.Errorf("%s: VNI %d", c.name, h.Outer.VNI)
+			}
+		}
+		if h.Kind != c.kind || outer != c.outer {
+			t.Errorf("%s: kind %q in %q, want %q in %q", c.name, h.Kind, outer, c.kind, c.outer)
+		}
+		if c.leg == Error && h.MTU != 1450 {
+			t.Errorf("%s: MTU %d, want 1450", c.name, h.MTU)
+		}
+	}
+}
+
+// filtered runs the kernel's filter.
+func filtered(t *testing.T, patterns []Pattern, packet []byte) bool {
+	t.Helper()
+	var raw []bpf.RawInstruction
+	for _, i := range BPF(patterns) {
+		raw = append(raw, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K})
+	}
+	program, all := bpf.Disassemble(raw)
+	if !all {
+		t.Fatal("the filter has instructions that nobody knows")
+	}
+	vm, err := bpf.NewVM(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := vm.Run(packet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n > 0
+}

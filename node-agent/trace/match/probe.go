@@ -1,0 +1,224 @@
+package match
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// Protocol is a protocol number that a probe can have for both families.
+type Protocol int
+
+// What can be sent.
+const (
+	ICMP Protocol = iota
+	TCP
+	UDP
+)
+
+// Probe is a packet that is sent once or twice, and what answers it.
+type Probe struct {
+	Source, Destination netip.Addr
+	Protocol            Protocol
+	// ID is the source port of TCP and UDP, and the identifier of ICMP. Port is the destination port.
+	ID, Port uint16
+}
+
+// Leg says on which way a packet is.
+type Leg string
+
+// The ways.
+const (
+	Request Leg = "Request"
+	Reply   Leg = "Reply"
+	Error   Leg = "Error" // ICMP about a request
+)
+
+// Test says which bytes stand at an offset of the IP packet.
+type Test struct {
+	Offset int
+	Want   []byte
+}
+
+// Pattern is a conjunction of tests that one kind of packet passes.
+type Pattern struct {
+	Leg Leg
+	// V6 is the family of the outermost header.
+	V6 bool
+	// Inner is where the probe's own header begins: 0, or behind the headers of a tunnel.
+	Inner int
+	Tests []Test
+}
+
+// Numbers of protocols and fields (IANA; RFC 791, 792, 4443, 7348, 8200).
+const (
+	protoICMP, protoIPIP, protoTCP, protoUDP, protoICMPv6 = 1, 4, 6, 17, 58
+
+	header4, header6 = 20, 40
+	udpHeader        = 8
+	vxlanHeaders     = udpHeader + 8 + 14 // UDP, VXLAN, Ethernet
+	plain4           = 0x45               // version 4, a header of 20 bytes: neither probes nor tunnels have options
+)
+
+func (p Probe) v6() bool { return p.Destination.Is6() }
+
+func (p Probe) number() byte {
+	switch p.Protocol {
+	case TCP:
+		return protoTCP
+	case UDP:
+		return protoUDP
+	case ICMP:
+	}
+	if p.v6() {
+		return protoICMPv6
+	}
+	return protoICMP
+}
+
+// layer is what may be around the probe's packet.
+type layer struct {
+	v6    bool
+	inner int
+	tests []Test
+}
+
+// layers are no tunnel, IPIP, and VXLAN over both families.
+func (p Probe) layers(vxlanPort uint16) []layer {
+	etherType := []byte{0x08, 0x00}
+	if p.v6() {
+		etherType = []byte{0x86, 0xdd}
+	}
+	out := []layer{{v6: p.v6()}}
+	if !p.v6() {
+		out = append(out, layer{inner: header4, tests: []Test{{0, []byte{plain4}}, {9, []byte{protoIPIP}}}})
+	}
+	return append(out,
+		layer{inner: header4 + vxlanHeaders, tests: []Test{
+			{0, []byte{plain4}}, {9, []byte{protoUDP}}, {header4 + 2, two(vxlanPort)}, {header4 + vxlanHeaders - 2, etherType}}},
+		layer{v6: true, inner: header6 + vxlanHeaders, tests: []Test{
+			{6, []byte{protoUDP}}, {header6 + 2, two(vxlanPort)}, {header6 + vxlanHeaders - 2, etherType}}})
+}
+
+// Patterns are all packets of the probe: as the pod sends it and after its source or destination was rewritten, each in any tunnel.
+func (p Probe) Patterns(vxlanPort uint16) []Pattern {
+	var out []Pattern
+	for _, l := range p.layers(vxlanPort) {
+		add := func(leg Leg, tests ...[]Test) {
+			pattern := Pattern{Leg: leg, V6: l.v6, Inner: l.inner, Tests: append([]Test{}, l.tests...)}
+			for _, t := range tests {
+				pattern.Tests = append(pattern.Tests, t...)
+			}
+			out = append(out, pattern)
+		}
+		at := p.header(l.inner)
+		add(Request, at.is(p.number()), at.from(p.Source), p.request(at.payload, false))
+		add(Request, at.is(p.number()), at.to(p.Destination), p.request(at.payload, true))
+		add(Reply, at.is(p.number()), at.to(p.Source), p.reply(at.payload, false))
+		add(Reply, at.is(p.number()), at.from(p.Destination), p.reply(at.payload, true))
+		quoted := p.header(at.payload + 8)
+		for _, kind := range p.errors() {
+			is := append(at.is(p.icmp()), Test{at.payload, []byte{kind}})
+			add(Error, is, quoted.is(p.number()), quoted.from(p.Source), p.request(quoted.payload, false))
+			add(Error, is, quoted.is(p.number()), quoted.to(p.Destination), p.request(quoted.payload, true))
+		}
+	}
+	return out
+}
+
+// position is where the fields of an IP header are.
+type position struct {
+	first, protocol, source, destination, payload int
+	v6                                            bool
+}
+
+func (p Probe) header(at int) position {
+	if p.v6() {
+		return position{at, at + 6, at + 8, at + 24, at + header6, true}
+	}
+	return position{at, at + 9, at + 12, at + 16, at + header4, false}
+}
+
+func (h position) is(protocol byte) []Test {
+	if h.v6 {
+		return []Test{{h.protocol, []byte{protocol}}}
+	}
+	return []Test{{h.first, []byte{plain4}}, {h.protocol, []byte{protocol}}}
+}
+
+func (h position) from(a netip.Addr) []Test { return []Test{{h.source, a.AsSlice()}} }
+func (h position) to(a netip.Addr) []Test   { return []Test{{h.destination, a.AsSlice()}} }
+
+// request tests the payload. withPort asks for the destination's port too, which a Service's packet keeps only until its address is
+// rewritten.
+func (p Probe) request(at int, withPort bool) []Test {
+	if p.Protocol == ICMP {
+		return []Test{{at, []byte{p.echo(true)}}, {at + 4, two(p.ID)}}
+	}
+	out := []Test{{at, two(p.ID)}}
+	if withPort {
+		out = append(out, Test{at + 2, two(p.Port)})
+	}
+	return out
+}
+
+func (p Probe) reply(at int, withPort bool) []Test {
+	if p.Protocol == ICMP {
+		return []Test{{at, []byte{p.echo(false)}}, {at + 4, two(p.ID)}}
+	}
+	out := []Test{{at + 2, two(p.ID)}}
+	if withPort {
+		out = append(out, Test{at, two(p.Port)})
+	}
+	return out
+}
+
+func (p Probe) icmp() byte {
+	if p.v6() {
+		return protoICMPv6
+	}
+	return protoICMP
+}
+
+func (p Probe) echo(request bool) byte {
+	switch {
+	case p.v6() && request:
+		return 128
+	case p.v6():
+		return 129
+	case request:
+		return 8
+	}
+	return 0
+}
+
+// errors are the ICMP types that tell why a packet went no further: unreachable, too big, time exceeded, parameter problem.
+func (p Probe) errors() []byte {
+	if p.v6() {
+		return []byte{1, 2, 3, 4}
+	}
+	return []byte{3, 11, 12}
+}
+
+func two(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
+
+// Match returns the pattern that an IP packet passes.
+func Match(patterns []Pattern, packet []byte) (Pattern, bool) {
+	for _, p := range patterns {
+		if p.match(packet) {
+			return p, true
+		}
+	}
+	return Pattern{}, false
+}
+
+func (p Pattern) match(packet []byte) bool {
+	if len(packet) == 0 || (packet[0]>>4 == 6) != p.V6 {
+		return false
+	}
+	for _, t := range p.Tests {
+		if len(packet) < t.Offset+len(t.Want) || string(packet[t.Offset:t.Offset+len(t.Want)]) != string(t.Want) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,21 @@
+package tools_test
+
+import (
+	"testing"
+
+	"github.com/causeway-net/causeway/test/lab"
+)
+
+// TestTrace follows packets with `kubectl causeway trace`.
+func TestTrace(t *testing.T) {
+	l := lab.Start(t, lab.Options{})
+	l.Create(t, pool("default-v4", "10.211.0.0/16"))
+	l.Create(t, pool("default-v6", "fd00:10:211::/112"))
+	pods := l.PodsOnAll(t, "pod")
+	l.AwaitMatrix(t, pods)
+	t.Run("answered", func(t *testing.T) {
+		await(t, l, 0, []string{"trace", "pod-0", "pod-1"}, "Answered")
+		await(t, l, 0, []string{"trace", "pod-0", "pod-2", "-o", "wide", "--family", "IPv6"}, "Answered")
+		await(t, l, 1, []string{"trace", "pod-0", "pod-1:80"}, "NotListening")
+	})
+}

@@ -46,6 +46,11 @@ func TestPoolValidation(t *testing.T) {
 		{"two limits of a namespace", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NamespaceLimits: []v1alpha1.NamespaceLimit{{Namespace: "a"}, {Namespace: "a"}}}, "Duplicate"},
 		{"a limit below nothing", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NamespaceLimits: []v1alpha1.NamespaceLimit{{Namespace: "a", Addresses: -1}}}, "greater than or equal to 0"},
 		{"a limit of no namespace", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", NamespaceLimits: []v1alpha1.NamespaceLimit{{Namespace: "team-*"}}}, "should match"},
+		{"aggregation", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", Aggregation: &v1alpha1.Aggregation{TopologyKey: "topology.kubernetes.io/zone", PrefixLength: 20}}, ""},
+		{"v6 aggregation", v1alpha1.IPPoolSpec{CIDR: "fd00::/48", Aggregation: &v1alpha1.Aggregation{TopologyKey: "rack", PrefixLength: 112}}, ""},
+		{"aggregates of the pool's size", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", Aggregation: &v1alpha1.Aggregation{TopologyKey: "rack", PrefixLength: 16}}, "prefixLength must be more than that of cidr"},
+		{"aggregates of a block's size", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", Aggregation: &v1alpha1.Aggregation{TopologyKey: "rack", PrefixLength: 26}}, "less than blockSize"},
+		{"aggregation by no label", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", Aggregation: &v1alpha1.Aggregation{TopologyKey: "a rack", PrefixLength: 20}}, "should match"},
 		{"unknown mode", v1alpha1.IPPoolSpec{CIDR: "10.0.0.0/16", Encapsulation: "GRE"}, "Unsupported value"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -58,6 +58,7 @@ type NamespaceLimit struct {
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.blockSize) || self.encapsulation == 'None' || self.blockSize != (cidr(self.cidr).ip().family() == 4 ? 32 : 128)",message="blocks of one address leave none for the tunnel: use a shorter blockSize, or encapsulation None",fieldPath=".encapsulation"
 // +kubebuilder:validation:XValidation:rule="!has(self.natOutgoingExcept) || !isCIDR(self.cidr) || self.natOutgoingExcept.all(e, !isCIDR(e) || cidr(e).ip().family() == cidr(self.cidr).ip().family())",message="an entry is of the other family than the pool",fieldPath=".natOutgoingExcept"
 // +kubebuilder:validation:XValidation:rule="!has(self.natOutgoingExcept) || size(self.natOutgoingExcept) == 0 || (has(self.natOutgoing) && self.natOutgoing)",message="exceptions mean something only where natOutgoing is true",fieldPath=".natOutgoingExcept"
+// +kubebuilder:validation:XValidation:rule="!has(self.aggregation) || !isCIDR(self.cidr) || (self.aggregation.prefixLength > cidr(self.cidr).prefixLength() && self.aggregation.prefixLength < (has(self.blockSize) ? self.blockSize : (cidr(self.cidr).ip().family() == 4 ? 26 : 122)))",message="prefixLength must be more than that of cidr and less than blockSize (default 26, for IPv6 122)",fieldPath=".aggregation"
 type IPPoolSpec struct {
 	// cidr is the range of addresses, in canonical form (no host bits). It can't be changed.
 	// +kubebuilder:validation:MinLength=3
@@ -128,6 +129,12 @@ type IPPoolSpec struct {
 	// +optional
 	MaxBlocksPerNode int32 `json:"maxBlocksPerNode,omitempty"`
 
+	// aggregation gives nodes of one rack or zone their blocks out of few larger prefixes. No node gets a block in a prefix of another
+	// group: when a group's prefixes are full and none is left, its pods wait although other groups' prefixes have room
+	// (condition AggregatesFull). It can be changed at any time; blocks that nodes have stay where they are.
+	// +optional
+	Aggregation *Aggregation `json:"aggregation,omitempty"`
+
 	// namespaceLimits bound how many addresses of this pool one namespace may have. A namespace that has more than a new limit keeps them and
 	// gets no more. Several nodes that start pods at the same moment can pass a limit by these pods; one node alone never does.
 	// +kubebuilder:validation:MaxItems=256
@@ -196,7 +203,7 @@ type IPPoolStatus struct {
 	// +optional
 	NodesTotal int32 `json:"nodesTotal"`
 
-	// conditions: Ready (all nodes have rendered this generation), Reconciling, Stalled, Overlapping, Conflicting, Disabled, Terminating, Exhausted, NodesAtLimit, NamespacesAtLimit, KernelSupport.
+	// conditions: Ready (all nodes have rendered this generation), Reconciling, Stalled, Overlapping, Conflicting, Disabled, Terminating, Exhausted, NodesAtLimit, AggregatesFull, NamespacesAtLimit, KernelSupport.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -69,6 +69,8 @@ const (
 	ConditionTerminating = "Terminating"
 	// ConditionExhausted is True on an IPPool that could not serve a node's last request for a block.
 	ConditionExhausted = "Exhausted"
+	// ConditionAggregatesFull is True on an IPPool while pods wait on nodes whose group's prefixes are full (spec.aggregation).
+	ConditionAggregatesFull = "AggregatesFull"
 	// ConditionNodesAtLimit is True on an IPPool while pods wait on nodes that have as many of its blocks as maxBlocksPerNode allows.
 	ConditionNodesAtLimit = "NodesAtLimit"
 	// ConditionNamespacesAtLimit is True on an IPPool while namespaces have as many of its addresses as namespaceLimits lets them have.

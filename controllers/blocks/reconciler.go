@@ -63,6 +63,7 @@ type Reconciler struct {
 	round     turn
 	shortages shortages
 	limits    shortages // of what one node may have
+	full      shortages // of what the prefixes of one group of nodes hold
 	adopted   bool
 
 	mu        sync.Mutex // of what follows
@@ -101,7 +102,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	for _, s := range plan.Shortages {
 		r.meters.failures.WithLabelValues(s.Pool).Inc()
 	}
-	for _, pool := range slices.Concat(r.shortages.update(now, r.isPool, exhausted(plan), plan.Ample), r.limits.update(now, r.isPool, limited(plan), nil)) {
+	for _, pool := range slices.Concat(r.shortages.update(now, r.isPool, exhausted(plan), plan.Ample), r.limits.update(now, r.isPool, limited(plan), nil),
+		r.full.update(now, r.isPool, fullAggregates(plan), nil)) {
 		r.o.PoolChanged(pool)
 	}
 	for _, node := range strays {
@@ -132,7 +134,7 @@ func (r *Reconciler) next(plan blockplan.Plan) time.Duration {
 		return time.Millisecond
 	case len(plan.Shortages) > 0 || plan.Again || len(plan.Release) > 0:
 		return time.Second
-	case len(r.shortages.names()) > 0 || len(r.limits.names()) > 0:
+	case len(r.shortages.names()) > 0 || len(r.limits.names()) > 0 || len(r.full.names()) > 0:
 		return 5 * time.Second
 	}
 	return 0
@@ -148,7 +150,7 @@ func (r *Reconciler) adopt(ctx context.Context) error {
 		return fmt.Errorf("list pools: %w", err)
 	}
 	for i := range pools.Items {
-		for kind, into := range map[string]*shortages{v1alpha1.ConditionExhausted: &r.shortages, v1alpha1.ConditionNodesAtLimit: &r.limits} {
+		for kind, into := range map[string]*shortages{v1alpha1.ConditionExhausted: &r.shortages, v1alpha1.ConditionNodesAtLimit: &r.limits, v1alpha1.ConditionAggregatesFull: &r.full} {
 			c := meta.FindStatusCondition(pools.Items[i].Status.Conditions, kind)
 			if c != nil && c.Status == "True" {
 				into.adopt(pools.Items[i].Name, c.Message, r.o.Now())
@@ -202,6 +204,12 @@ func (r *Reconciler) Exhausted(pool string) string {
 
 // Limited returns why nodes that have as many blocks of a pool as they may have need more, or nothing, and how many nodes.
 func (r *Reconciler) Limited(pool string) (string, int) { return r.limits.of(pool) }
+
+// AggregatesFull returns why nodes of a group get no more blocks of a pool, or nothing.
+func (r *Reconciler) AggregatesFull(pool string) string {
+	sentence, _ := r.full.of(pool)
+	return sentence
+}
 
 // AtLimit returns the namespaces that have as many addresses of a pool as they may have, or more, in order.
 func (r *Reconciler) AtLimit(pool *v1alpha1.IPPool) []blockplan.NamespaceUse {

@@ -45,6 +45,16 @@ func limited(plan blockplan.Plan) map[string]shortage {
 	return found
 }
 
+// fullAggregates are the pools with free blocks, but none in the prefixes of some group of nodes.
+func fullAggregates(plan blockplan.Plan) map[string]shortage {
+	found := map[string]shortage{}
+	for _, f := range plan.Full {
+		found[f.Pool] = shortage{nodes: len(f.Nodes), sentence: fmt.Sprintf("No more blocks go to %s, where %d pods wait: the prefixes of their group are full, and all others belong to other groups of spec.aggregation. Let pods run elsewhere, choose a longer prefixLength, or add another pool.",
+			conditions.Names("node", f.Nodes), f.Waiting)}
+	}
+	return found
+}
+
 // update takes what a plan has found, and which pools have plenty again, and returns the names of the pools that changed. While the
 // nodes are as many as before, the sentence stays, so that no pool's status is written for every pod that waits.
 func (s *shortages) update(now time.Time, isPool func(string) bool, found map[string]shortage, ample []string) []string {

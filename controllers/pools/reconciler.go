@@ -34,6 +34,8 @@ type Blocks interface {
 	Exhausted(pool string) string
 	// Limited returns why nodes that have as many blocks of a pool as they may have need more, or nothing, and how many nodes.
 	Limited(pool string) (sentence string, nodes int)
+	// AggregatesFull returns why nodes of a group get no more blocks of a pool, or nothing.
+	AggregatesFull(pool string) string
 	// AtLimit returns the namespaces that have as many addresses of a pool as they may have, or more, in order.
 	AtLimit(pool *v1alpha1.IPPool) []blockplan.NamespaceUse
 	// Holders names the records of pods that have some addresses: "10.0.0.5 (workloadendpoint default/a-0123456789a)".
@@ -168,6 +170,7 @@ func (r *Reconciler) letGo(ctx context.Context, object *v1alpha1.IPPool) (bool, 
 func (r *Reconciler) facts(ctx context.Context, object *v1alpha1.IPPool) (Facts, error) {
 	f := Facts{Object: object, Summary: r.o.Blocks.Summary(object.Name), Exhausted: r.o.Blocks.Exhausted(object.Name), Now: metav1.NewTime(r.o.Now())}
 	f.Limited, f.LimitedNodes = r.o.Blocks.Limited(object.Name)
+	f.AggregatesFull = r.o.Blocks.AggregatesFull(object.Name)
 	f.AtLimit = r.o.Blocks.AtLimit(object)
 	f.ReservedHolders = r.o.Blocks.Holders(f.ReservedInUse)
 	var networks v1alpha1.NodeNetworkList
@@ -234,7 +237,7 @@ func (r *Reconciler) write(ctx context.Context, object *v1alpha1.IPPool, status 
 		return 0, fmt.Errorf("write the status of pool %s: %w", object.Name, err)
 	}
 	for _, c := range Happened(before.Status.Conditions, status.Conditions, v1alpha1.ConditionOverlapping, v1alpha1.ConditionConflicting, v1alpha1.ConditionExhausted,
-		v1alpha1.ConditionNodesAtLimit) {
+		v1alpha1.ConditionNodesAtLimit, v1alpha1.ConditionAggregatesFull) {
 		r.o.Events.Eventf(object, nil, corev1.EventTypeWarning, c.Type, "GiveOutAddresses", "%s", c.Message)
 	}
 	return 0, nil

@@ -45,6 +45,8 @@ type Facts struct {
 	// many they are.
 	Limited      string
 	LimitedNodes int
+	// AggregatesFull is a sentence about nodes with waiting pods whose group's prefixes are full, or nothing.
+	AggregatesFull string
 	// AtLimit are the namespaces that have as many addresses as they may have, or more, in order.
 	AtLimit []blockplan.NamespaceUse
 	Now     metav1.Time
@@ -80,7 +82,7 @@ func Compute(f Facts) v1alpha1.IPPoolStatus {
 
 	s.Conditions = conditions.Sum(s.Conditions, f.Now, object.Generation, sum(f, r))
 	for _, c := range []metav1.Condition{
-		overlapping(f), conflicting(f), disabled(f), terminating(f), exhausted(f), nodesAtLimit(f), namespacesAtLimit(f), kernelSupport(f, r), reserved(f), reservedInUse(f),
+		overlapping(f), conflicting(f), disabled(f), terminating(f), exhausted(f), nodesAtLimit(f), aggregatesFull(f), namespacesAtLimit(f), kernelSupport(f, r), reserved(f), reservedInUse(f),
 	} {
 		c.ObservedGeneration = object.Generation
 		s.Conditions = conditions.Set(s.Conditions, f.Now, c)
@@ -202,6 +204,13 @@ func nodesAtLimit(f Facts) metav1.Condition {
 		return condition(v1alpha1.ConditionNodesAtLimit, false, "WithinLimit", "No pod waits on a node that has as many blocks as maxBlocksPerNode lets it have.")
 	}
 	return condition(v1alpha1.ConditionNodesAtLimit, true, "MaxBlocksPerNode", f.Limited)
+}
+
+func aggregatesFull(f Facts) metav1.Condition {
+	if f.AggregatesFull == "" {
+		return condition(v1alpha1.ConditionAggregatesFull, false, "Room", "No pod waits because the prefixes of its node's group are full.")
+	}
+	return condition(v1alpha1.ConditionAggregatesFull, true, "Aggregation", f.AggregatesFull)
 }
 
 func namespacesAtLimit(f Facts) metav1.Condition {

@@ -45,6 +45,7 @@ var poolAdvice = []struct {
 	{v1alpha1.ConditionKernelSupport, metav1.ConditionFalse, "Load the module on these nodes, or change spec.encapsulation of the pool."},
 	{v1alpha1.ConditionReservationsValid, metav1.ConditionFalse, "Correct spec.reserved of the pool."},
 	{v1alpha1.ConditionExhausted, metav1.ConditionTrue, "Add another pool, or delete pods. See who has the addresses: kubectl causeway ipam show."},
+	{v1alpha1.ConditionAggregatesFull, metav1.ConditionTrue, "Let pods run on other racks or zones, choose a longer spec.aggregation.prefixLength, or add a pool."},
 	{v1alpha1.ConditionNodesAtLimit, metav1.ConditionTrue, "Raise spec.maxBlocksPerNode of the pool, or let pods run on other nodes."},
 	{v1alpha1.ConditionTerminating, metav1.ConditionTrue, "Delete or move the pods that still have its addresses: kubectl causeway ipam show."},
 }

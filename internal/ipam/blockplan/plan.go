@@ -55,6 +55,13 @@ type Limit struct {
 	Nodes   []string
 }
 
+// FullAggregate is a pool with free blocks, but none for a group of nodes: its prefixes are full, and all others belong to other groups.
+type FullAggregate struct {
+	Pool    string
+	Waiting int64
+	Nodes   []string
+}
+
 // Plan is what to do, each list in a fixed order.
 type Plan struct {
 	Create    []NewBlock
@@ -62,6 +69,7 @@ type Plan struct {
 	Mend      []Mend
 	Shortages []Shortage
 	Limits    []Limit
+	Full      []FullAggregate
 	// Ample names the exhausted pools that have so many free blocks again that nobody needs to save.
 	Ample []string
 	// More says that the budget ended before the demands did.
@@ -163,12 +171,16 @@ func (p *planner) serve(pool *pool) {
 	})
 	used := p.state.used.with(slices.Concat(p.reserved, pool.withheld, pool.wholly()))
 	o := &offer{gaps: FindGaps(pool.Prefix, pool.Bits, used), usable: func(b netip.Prefix) int64 { return pool.reserved.Usable(b, b.Bits()) }}
+	offerTo := func(*request) *offer { return o }
+	if pool.Aggregation.Bits > 0 {
+		offerTo = p.aggregates(pool, used).offerTo
+	}
 	give := func(r *request) bool {
 		if p.budget <= 0 {
 			p.plan.More = true
 			return false
 		}
-		prefix, ok := o.take(r.node.released)
+		prefix, ok := offerTo(r).take(r.node.released)
 		if !ok {
 			r.room = 0
 			return !o.empty
@@ -182,6 +194,9 @@ func (p *planner) serve(pool *pool) {
 	rounds(requests, func(r *request) bool { return r.room > 0 && r.waiting > 0 }, give)
 	if !exhausted && !o.empty {
 		rounds(requests, func(r *request) bool { return r.room > 0 && r.reserve > 0 }, give)
+	}
+	if pool.Aggregation.Bits > 0 {
+		p.full(pool, requests, offerTo, o)
 	}
 	p.report(pool, requests, o, exhausted)
 }
@@ -200,7 +215,7 @@ func (p *planner) limit(pool *pool) {
 
 // offer hands out the gaps of a pool, each once.
 type offer struct {
-	gaps *Gaps
+	gaps interface{ Next() (netip.Prefix, bool) }
 	// usable says how many addresses of a gap pods can have.
 	usable func(netip.Prefix) int64
 	// back are gaps that somebody could not take.

@@ -29,6 +29,8 @@ type Pool struct {
 	Open bool
 	// Nodes chooses the nodes that get blocks.
 	Nodes labels.Selector
+	// Aggregation says which larger prefixes the blocks of one group of nodes come from.
+	Aggregation Aggregation
 	// Reserved are the addresses that the pool itself keeps from pods.
 	Reserved *reservation.Set
 }
@@ -50,6 +52,7 @@ func PoolOf(o *v1alpha1.IPPool) (Pool, error) {
 	if _, err := selector(o.Spec.NamespaceSelector); err != nil {
 		p.Open = false
 	}
+	p.Aggregation = aggregationOf(o.Spec.Aggregation, p)
 	p.Reserved, _ = reservation.Parse(o.Spec.Reserved, prefix) // the pool's status says what is wrong
 	return p, nil
 }

@@ -19,6 +19,8 @@ OUR_FLAGS := -s -w -X github.com/causeway-net/causeway/internal/version.tag=$(VE
 	-X github.com/causeway-net/causeway/internal/version.commit=$(COMMIT)
 # CLUSTER_PACKAGES are what `make cluster` needs besides.
 CLUSTER_PACKAGES := runc curl netcat-openbsd
+# CONFORMANCE_PACKAGES are what Kubernetes' tests run inside of their pods besides.
+CONFORMANCE_PACKAGES := bind9-dnsutils libc-bin
 PACKAGES := iproute2 iputils-ping nftables tcpdump iperf3 jq kmod prometheus util-linux containernetworking-plugins bird2 frr \
 	qemu-system-x86 busybox-static
 
@@ -42,6 +44,11 @@ cluster: deps cluster-deps build cluster-programs image ## Start a real cluster 
 .PHONY: cluster-down
 cluster-down: ## Stop the real cluster; nothing of it is left
 	bin/cluster down
+
+.PHONY: conformance
+conformance: deps cluster-deps conformance-deps build cluster-programs conformance-programs ## Run Kubernetes' own tests of networks in a cluster of their own; junit in bin/conformance (ARGS="--focus REGEXP")
+	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)"
+	bin/cluster conformance --nodes $(NODES) $(ARGS)
 
 .PHONY: test
 test: deps cluster-deps build cluster-programs kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
@@ -115,17 +122,40 @@ bin/images/pause.tar: bin/images/pack test/cluster/cmd/pause/main.go
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/images/pause ./test/cluster/cmd/pause
 	bin/images/pack -out $@ -name registry.k8s.io/pause:3.10.2 -entrypoint /pause bin/images/pause=/pause
 
+AGNHOST := registry.k8s.io/e2e-test-images/agnhost:2.66.1
+AGNHOST_PROGRAMS := \
+  -busybox sh,cat,ls,sleep,ip,ping,wget,hostname,date,echo,grep,seq,true,false,test,timeout,head,tail,env,nslookup,mkdir,rm,touch,tr,wc,awk,sed \
+  bin/images/agnhost=/agnhost /bin/busybox=/bin/busybox /usr/bin/curl=/usr/bin/curl /bin/nc.openbsd=/usr/bin/nc
+
 bin/images/agnhost.tar: bin/images/pack test/controlplane/go.mod
 	@echo "building agnhost (once; then it is kept in bin/)"
 	cd test/controlplane && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $(VERSION_FLAGS)" -o ../../bin/images/agnhost k8s.io/kubernetes/test/images/agnhost
-	bin/images/pack -out $@ -name registry.k8s.io/e2e-test-images/agnhost:2.66.1 -entrypoint "/agnhost" \
-	  -busybox sh,cat,ls,sleep,ip,ping,wget,hostname,date,echo,grep,seq,true,false,test,timeout,head,tail,env,nslookup,mkdir,rm,touch,tr,wc,awk,sed \
-	  bin/images/agnhost=/agnhost /bin/busybox=/bin/busybox /usr/bin/curl=/usr/bin/curl /bin/nc.openbsd=/usr/bin/nc
+	bin/images/pack -out $@ -name $(AGNHOST) -entrypoint /agnhost -arguments pause $(AGNHOST_PROGRAMS)
 
 bin/images/coredns.tar: bin/images/pack test/cluster/coredns/go.mod
 	@echo "building CoreDNS (once; then it is kept in bin/)"
 	cd test/cluster/coredns && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../../bin/images/coredns github.com/coredns/coredns
 	bin/images/pack -out $@ -name registry.k8s.io/coredns/coredns:local -entrypoint /coredns bin/images/coredns=/coredns
+
+# What Kubernetes' tests of networks need besides a cluster. The tools are agnhost's, with dig and getent.
+.PHONY: conformance-programs
+conformance-programs: bin/e2e.test bin/ginkgo bin/images/conformance-tools.tar bin/images/conformance-nginx.tar
+
+bin/e2e.test: test/controlplane/go.mod test/controlplane/conformance/conformance_test.go
+	@echo "building Kubernetes' tests (once; then they are kept in bin/)"
+	cd test/controlplane && CGO_ENABLED=0 go test -c -trimpath -ldflags "-s -w $(VERSION_FLAGS)" -o ../../$@ ./conformance
+	@touch $@
+
+bin/ginkgo: test/controlplane/go.mod
+	cd test/controlplane && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../$@ github.com/onsi/ginkgo/v2/ginkgo
+	@touch $@
+
+bin/images/conformance-tools.tar: bin/images/agnhost.tar
+	bin/images/pack -out $@ -name $(AGNHOST) -entrypoint /agnhost -arguments pause $(AGNHOST_PROGRAMS) \
+	  /usr/bin/dig=/usr/bin/dig /usr/bin/getent=/usr/bin/getent /etc/nsswitch.conf=/etc/nsswitch.conf
+
+bin/images/conformance-nginx.tar: bin/images/pause.tar
+	bin/images/pack -out $@ -name registry.k8s.io/e2e-test-images/nginx:1.27.0-2 -entrypoint /pause bin/images/pause=/pause
 
 bin/helm: test/helm/go.mod
 	@echo "building helm (once; then it is kept in bin/)"
@@ -135,6 +165,10 @@ bin/helm: test/helm/go.mod
 .PHONY: cluster-deps
 cluster-deps:
 	@$(MAKE) --no-print-directory deps PACKAGES="$(CLUSTER_PACKAGES)"
+
+.PHONY: conformance-deps
+conformance-deps:
+	@$(MAKE) --no-print-directory deps PACKAGES="$(CONFORMANCE_PACKAGES)"
 
 .PHONY: deps
 deps: ## Install the Debian packages that the lab and the tests need (as root; nothing if they are there)

@@ -30,19 +30,20 @@ func main() {
 	out := flag.String("out", "", "the archive to write")
 	tag := flag.String("name", "", "the image's name with its tag")
 	entrypoint := flag.String("entrypoint", "", "the program that a container runs, with its arguments")
+	arguments := flag.String("arguments", "", "further arguments of the program, which a container's own replace")
 	links := flag.String("busybox", "", "names, separated by commas, that busybox has")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "images -out FILE -name NAME:TAG -entrypoint PROGRAM [-busybox sh,nc] FILE=/where/it/goes ...")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(*out, *tag, strings.Fields(*entrypoint), strings.Split(*links, ","), flag.Args()); err != nil {
+	if err := run(*out, *tag, v1.Config{Entrypoint: strings.Fields(*entrypoint), Cmd: strings.Fields(*arguments)}, strings.Split(*links, ","), flag.Args()); err != nil {
 		fmt.Fprintf(os.Stderr, "write the image %s: %v\n", *tag, err)
 		os.Exit(1)
 	}
 }
 
-func run(out, tag string, entrypoint, links, files []string) error {
+func run(out, tag string, config v1.Config, links, files []string) error {
 	ref, err := name.NewTag(tag)
 	if err != nil {
 		return err
@@ -79,10 +80,8 @@ func run(out, tag string, entrypoint, links, files []string) error {
 	if err != nil {
 		return err
 	}
-	image, err = mutate.ConfigFile(image, &v1.ConfigFile{
-		Architecture: runtime.GOARCH, OS: "linux", RootFS: mustRootFS(image),
-		Config: v1.Config{Entrypoint: entrypoint, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}},
-	})
+	config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	image, err = mutate.ConfigFile(image, &v1.ConfigFile{Architecture: runtime.GOARCH, OS: "linux", RootFS: mustRootFS(image), Config: config})
 	if err != nil {
 		return err
 	}

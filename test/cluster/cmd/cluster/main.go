@@ -89,6 +89,7 @@ func command() *cobra.Command {
 		inside("logs NODE PROGRAM", "Print the log of a node's kubelet, containerd or kube-proxy", cobra.ExactArgs(2), func(args []string) machine.Spec {
 			return machine.Spec{Argv: []string{"sh", "-c", `exec cat "$CLUSTER_DIR/nodes/$1/$2.log"`, "sh", args[0], args[1]}}
 		}),
+		conformanceCommand(),
 		&cobra.Command{Use: "boot NAME DIR SHARED PROGRAMS", Hidden: true, Args: cobra.ExactArgs(4), RunE: func(_ *cobra.Command, args []string) error {
 			return boot.Run(boot.Node{Name: args[0], Dir: args[1], Shared: args[2], Programs: args[3]})
 		}},

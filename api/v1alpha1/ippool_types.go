@@ -31,6 +31,17 @@ const (
 	AssignmentManual AssignmentMode = "Manual"
 )
 
+// FixedAddresses says whether pods may ask for addresses of a pool.
+// +kubebuilder:validation:Enum=Forbidden;Allowed
+type FixedAddresses string
+
+const (
+	// FixedAddressesForbidden lets no pod choose.
+	FixedAddressesForbidden FixedAddresses = "Forbidden"
+	// FixedAddressesAllowed lets pods ask for an address by the annotation causeway.dev/ips.
+	FixedAddressesAllowed FixedAddresses = "Allowed"
+)
+
 // OtherNamespaces stands in a NamespaceLimit for each namespace that no other entry names.
 const OtherNamespaces = "*"
 
@@ -121,6 +132,12 @@ type IPPoolSpec struct {
 	// +kubebuilder:default=Automatic
 	// +optional
 	AssignmentMode AssignmentMode `json:"assignmentMode,omitempty"`
+
+	// fixedAddresses is Allowed where pods of the namespaces that namespaceSelector chooses may ask for a certain address (annotation
+	// causeway.dev/ips). The address must lie in a block of the pod's node.
+	// +kubebuilder:default=Forbidden
+	// +optional
+	FixedAddresses FixedAddresses `json:"fixedAddresses,omitempty"`
 
 	// maxBlocksPerNode is the largest number of blocks that one node may have of this pool at a time, whatever it asks for.
 	// +kubebuilder:validation:Minimum=1

@@ -20,6 +20,9 @@ const (
 	AnnotationV6Pools = "causeway.dev/ipv6-pools"
 	// AnnotationRequireDualStack, with the value "true" on a pod or namespace, lets pods wait until they get an address of each family.
 	AnnotationRequireDualStack = "causeway.dev/require-dual-stack"
+	// AnnotationIPs, on a pod, names the addresses that the pod must have, one of each family at most. Their pools must allow it
+	// (fixedAddresses).
+	AnnotationIPs = "causeway.dev/ips"
 	// SystemNamespace is where Causeway itself runs, and where its leases are.
 	SystemNamespace = "causeway-system"
 	// BGPNamespace is where the Secrets are that BGPPeers and the BGPConfiguration refer to, and nothing else.
@@ -89,7 +92,7 @@ func BlockName(p netip.Prefix) string {
 	return fmt.Sprintf("%s-%d", strings.ReplaceAll(addr, ":", "-"), p.Bits())
 }
 
-// SplitPools returns the pool names in a value of AnnotationPools.
-func SplitPools(value string) []string {
+// SplitList returns the entries of an annotation that lists names or addresses.
+func SplitList(value string) []string {
 	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
 }

@@ -24,8 +24,10 @@ type pool struct {
 	namespaces labels.Selector // which namespaces it may serve
 	chosen     bool            // it has a namespaceSelector
 	manual     bool
-	created    metav1.Time
-	status     v1alpha1.IPPoolStatus
+	// fixedAllowed says that pods may ask for a certain address.
+	fixedAllowed bool
+	created      metav1.Time
+	status       v1alpha1.IPPoolStatus
 }
 
 // Namespaces tells what is known of a namespace. It reports false for one that the view does not show.
@@ -80,7 +82,7 @@ func workOut(in cluster.Pool, node cluster.Node, exists bool) pool {
 	o, cidr := in.Object, in.Route.CIDR
 	manual := o.Spec.AssignmentMode == v1alpha1.AssignmentManual
 	out := pool{
-		manual: manual, created: o.CreationTimestamp, status: o.Status,
+		manual: manual, fixedAllowed: o.Spec.FixedAddresses == v1alpha1.FixedAddressesAllowed, created: o.CreationTimestamp, status: o.Status,
 		namespaces: selector(o.Spec.NamespaceSelector), chosen: o.Spec.NamespaceSelector != nil,
 		Pool: addressbook.Pool{
 			Name: o.Name, CIDR: cidr, Reserve: !manual, Exhausted: has(o, v1alpha1.ConditionExhausted), Spare: o.Status.Free > 0,

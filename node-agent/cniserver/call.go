@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/utils"
 
+	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/internal/ipam/wish"
@@ -101,20 +101,6 @@ func parse(r protocol.Request) (*call, *protocol.Error) {
 	return c, nil
 }
 
-// exact returns the addresses that the runtime asks for.
-func (c *call) exact() ([]netip.Addr, *protocol.Error) {
-	var out []netip.Addr
-	for _, text := range c.config.RuntimeConfig.IPs {
-		address, _, _ := strings.Cut(text, "/")
-		a, err := netip.ParseAddr(address)
-		if err != nil {
-			return nil, cniError(protocol.CodeInvalidConfig, "runtimeConfig.ips has %q, which is not an IP address.", text)
-		}
-		out = append(out, a)
-	}
-	return out, nil
-}
-
 // wishes are what the pod and the network configuration ask for, the one with more weight first.
 func (c *call) wishes() []wish.Wish {
 	network := wish.Wish{Source: "the network configuration", Pools: c.config.IPPools, V4: c.config.IPv4Pools, V6: c.config.IPv6Pools}
@@ -170,7 +156,13 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 	var refused *wish.Error
 	var family *wish.FamilyError
 	var barred *addressbook.NamespaceError
+	var inUse *addressbook.InUseError
+	var notHere *addressbook.NotHereError
 	switch {
+	case errors.As(err, &inUse):
+		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s waits for its address: %s; it gets the address when that pod is gone.", c.namespace, c.pod, err.Error())
+	case errors.As(err, &notHere):
+		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s can't have its address: %s, and a fixed address must. See `kubectl get ipblocks` for the node that has the address, and start the pod there.", c.namespace, c.pod, err.Error())
 	case errors.As(err, &barred):
 		return cniError(protocol.CodePoolFull, "Pod %s/%s can't have an address: %s (namespaceLimits of the IPPool). Delete pods of the namespace, or raise the limit.", c.namespace, c.pod, err.Error())
 	case errors.As(err, &full):
@@ -188,7 +180,7 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 	case errors.Is(err, errNotRecorded):
 		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))
 	case errors.As(err, &asked):
-		return cniError(protocol.CodeInvalidConfig, "%s; see runtimeConfig.ips of the network configuration.", sentence(err))
+		return cniError(protocol.CodeInvalidConfig, "%s; see the annotation %s of the pod, and runtimeConfig.ips of the network configuration.", sentence(err), v1alpha1.AnnotationIPs)
 	case errors.Is(err, veth.ErrNoNamespace):
 		return cniError(protocol.CodeNoNamespace, "CNI_NETNS is not usable: %v.", err)
 	case errors.Is(err, veth.ErrInterfaceTaken):

@@ -6,6 +6,7 @@ package cniserver
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/internal/ipam/wish"
@@ -41,6 +42,8 @@ type Pools interface {
 	// Candidates returns one list of pool names for each address family, best first. wishes are what the pod and the network
 	// configuration ask for. Errors are addressbook.ErrUnknownNamespace, and those of wish.Choose.
 	Candidates(namespace string, wishes []wish.Wish) ([][]string, error)
+	// Fixed returns the pools of the addresses that a pod asks for, as a wish. The error is a *wish.Error.
+	Fixed(addresses []netip.Addr) (wish.Wish, error)
 	// MTU returns the MTU of a pod with addresses of these pools, in bytes.
 	MTU(pools []string) int
 	// Fullness says in words how full a pool is.

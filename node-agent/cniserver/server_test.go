@@ -145,6 +145,9 @@ func (w *world) Candidates(namespace string, _ []wish.Wish) ([][]string, error) 
 	}
 	return [][]string{{"p"}}, nil
 }
+func (w *world) Fixed([]netip.Addr) (wish.Wish, error) {
+	return wish.Wish{}, nil
+}
 func (w *world) MTU([]string) int            { return 1450 }
 func (w *world) Fullness(pool string) string { return "IPPool " + pool + " is full: 63 of 63" }
 func (w *world) Unavailable() error          { return w.gone }

@@ -17,6 +17,7 @@ import (
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
 	"github.com/causeway-net/causeway/internal/failpoint"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
+	"github.com/causeway-net/causeway/internal/ipam/wish"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
 
@@ -71,9 +72,12 @@ func (s *Server) revive(ctx context.Context, c *call, e addressbook.Endpoint) (a
 
 // serves reports whether a new ADD could have been given the addresses of an endpoint.
 func (s *Server) serves(c *call, e addressbook.Endpoint) bool {
-	candidates, err := s.pools.Candidates(c.namespace, c.wishes())
-	exact, bad := c.exact()
-	if err != nil || bad != nil || len(candidates) != len(e.Pools) {
+	wishes, exact, err := s.asked(c)
+	if err != nil {
+		return false
+	}
+	candidates, err := s.pools.Candidates(c.namespace, wishes)
+	if err != nil || len(candidates) != len(e.Pools) {
 		return false
 	}
 	for i, list := range candidates {
@@ -129,23 +133,23 @@ func (s *Server) repeat(c *call, e addressbook.Endpoint) (json.RawMessage, *prot
 }
 
 func (s *Server) reserve(ctx context.Context, c *call) (addressbook.Endpoint, error) {
-	candidates, err := s.candidates(ctx, c)
+	wishes, exact, err := s.asked(c)
 	if err != nil {
 		return addressbook.Endpoint{}, err
 	}
-	exact, bad := c.exact()
-	if bad != nil {
-		return addressbook.Endpoint{}, errors.New(bad.Message)
+	candidates, err := s.candidates(ctx, c.namespace, wishes)
+	if err != nil {
+		return addressbook.Endpoint{}, err
 	}
 	return s.book.Reserve(ctx, addressbook.Request{Endpoint: c.endpoint(), Candidates: candidates, Exact: exact})
 }
 
 // candidates returns the pools that may serve a pod. The pod of a new namespace may come before the agent has seen it.
-func (s *Server) candidates(ctx context.Context, c *call) ([][]string, error) {
+func (s *Server) candidates(ctx context.Context, namespace string, wishes []wish.Wish) ([][]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, namespacePatience)
 	defer cancel()
 	for {
-		out, err := s.pools.Candidates(c.namespace, c.wishes())
+		out, err := s.pools.Candidates(namespace, wishes)
 		if !errors.Is(err, addressbook.ErrUnknownNamespace) {
 			return out, err
 		}

@@ -459,6 +459,7 @@ type linkLister struct{ *agent }
 func (l linkLister) List() ([]veth.Found, error) { return l.agent.Links() }
 
 // Candidates implements cniserver.Pools.
+func (a *agent) Fixed([]netip.Addr) (wish.Wish, error)              { return wish.Wish{}, nil }
 func (a *agent) Candidates(string, []wish.Wish) ([][]string, error) { return [][]string{{"p"}}, nil }
 
 // MTU implements cniserver.Pools.

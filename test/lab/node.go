@@ -178,7 +178,7 @@ func (n *Node) writeConfig(ctx context.Context) error {
 	conf := n.lab.o.CNIConfig
 	if conf == "" {
 		// Debian's reference plugins know no 1.1.0, so chains with them say 1.0.0.
-		conf = `{"cniVersion":"1.1.0","name":"causeway","plugins":[{"type":"causeway"}]}`
+		conf = `{"cniVersion":"1.1.0","name":"causeway","plugins":[{"type":"causeway","capabilities":{"io.kubernetes.cri.pod-annotations":true}}]}`
 	}
 	return n.WriteFile(ctx, "/etc/cni/net.d/10-causeway.conflist", conf)
 }

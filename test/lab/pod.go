@@ -57,7 +57,11 @@ func (l *Lab) StartPod(ctx context.Context, n *Node, key string, o PodOptions) (
 			return nil, err
 		}
 	}
-	out, err := p.CNI(ctx, "add", cniArgs(p, string(object.UID), o.CNIArgs)...).Output()
+	annotations, err := json.Marshal(o.Annotations)
+	if err != nil {
+		return nil, fmt.Errorf("write the annotations of pod %s: %w", key, err)
+	}
+	out, err := p.CNI(ctx, "add", append(cniArgs(p, string(object.UID), o.CNIArgs), "--pod-annotations="+string(annotations))...).Output()
 	if err != nil {
 		return p, fmt.Errorf("ADD of %s: %w", key, err)
 	}

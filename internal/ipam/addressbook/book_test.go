@@ -542,3 +542,46 @@ func FuzzLife(f *testing.F) {
 	f.Add([]byte{0, 8, 16, 3, 4, 6, 5})
 	f.Fuzz(play)
 }
+
+func TestAFixedAddressIsWaitedFor(t *testing.T) {
+	b := newTestBook(&clock{}, 0)
+	b.SetPools([]Pool{pool("p", "10.0.0.0/24", 7)})
+	fixed := func(key, address string) Request {
+		r := ask(key, "p")
+		r.Exact = []netip.Addr{netip.MustParseAddr(address)}
+		return r
+	}
+	// Without a block of the pool the node asks for one.
+	var noBlock *WaitError
+	if _, err := b.Reserve(ended(), fixed("a", "10.0.0.3")); !errors.As(err, &noBlock) || noBlock.Pool != "p" {
+		t.Errorf("without a block: %v", err)
+	}
+	b.SetBlocks([]Block{own("10.0.0.0/29", "p")})
+	var notHere *NotHereError
+	if _, err := b.Reserve(ended(), fixed("a", "10.0.0.9")); !errors.As(err, &notHere) {
+		t.Errorf("of another block: %v", err)
+	}
+	if e, err := b.Reserve(ended(), fixed("a", "10.0.0.3")); err != nil || e.Addresses[0].String() != "10.0.0.3" {
+		t.Fatalf("%v, %v", e, err)
+	}
+	var inUse *InUseError
+	if _, err := b.Reserve(ended(), fixed("b", "10.0.0.3")); !errors.As(err, &inUse) {
+		t.Errorf("in use: %v", err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		_, err := b.Reserve(t.Context(), fixed("b", "10.0.0.3"))
+		got <- err
+	}()
+	b.SetState("a", Releasing)
+	if _, err := b.Reserve(ended(), fixed("c", "10.0.0.3")); !errors.As(err, &inUse) {
+		t.Errorf("while the other pod leaves: %v", err)
+	}
+	b.Free("a")
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	if err := b.consistent(); err != nil {
+		t.Error(err)
+	}
+}

@@ -67,6 +67,26 @@ func (e *AddressError) Error() string {
 	return fmt.Sprintf("no IPPool that may serve the pod holds the address %s, or the pod asks for two of one family", e.Address)
 }
 
+// InUseError says that the address that a pod asks for is another pod's, which may go.
+type InUseError struct {
+	Address      netip.Addr
+	Pool, Holder string
+}
+
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("address %s of IPPool %s is in use by %s", e.Address, e.Pool, e.Holder)
+}
+
+// NotHereError says that the address that a pod asks for lies in no block that the node can use.
+type NotHereError struct {
+	Address netip.Addr
+	Pool    string
+}
+
+func (e *NotHereError) Error() string {
+	return fmt.Sprintf("address %s of IPPool %s lies in no block of this node", e.Address, e.Pool)
+}
+
 // Request asks for one address from each list of candidate pools (one list for each family), the first pool with a
 // free address first. Exact addresses, if any, are taken instead of a free one of their family.
 type Request struct {
@@ -83,7 +103,7 @@ const exhaustedPatience = 5 * time.Second
 const preference = 2 * time.Second
 
 // Reserve enters an endpoint with addresses and returns it. Where none is free it waits for a block until the context
-// ends, or for a few seconds where the pool has none left or the namespace may have no more. A second call for an endpoint that the book has returns it as it is.
+// ends, or for a few seconds where the pool has none left, the namespace may have no more, or the address that it asks for is in use. A second call for an endpoint that the book has returns it as it is.
 func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 	waitsFor := ""
 	defer func() {
@@ -96,11 +116,11 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 	inOrder := true
 	for {
 		e, changed, short, err := b.try(r, inOrder)
-		var barred *NamespaceError
-		if !errors.As(err, &barred) && (err != nil || short == "") {
+		blocked := mayPass(err)
+		if blocked == nil && (err != nil || short == "") {
 			return e, err
 		}
-		if giveUp == nil && b.inVain(short, barred) != nil {
+		if giveUp == nil && b.inVain(short, blocked) != nil {
 			timer := time.NewTimer(exhaustedPatience)
 			defer timer.Stop()
 			giveUp = timer.C
@@ -124,12 +144,12 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 		case <-compromise:
 			inOrder = false
 		case <-giveUp:
-			if err := b.inVain(short, barred); err != nil {
+			if err := b.inVain(short, blocked); err != nil {
 				return Endpoint{}, err
 			}
 			return Endpoint{}, &FullError{Pools: []string{short}}
 		case <-ctx.Done():
-			if err := b.inVain(short, barred); err != nil {
+			if err := b.inVain(short, blocked); err != nil {
 				return Endpoint{}, err
 			}
 			return Endpoint{}, &WaitError{Pool: short, Cause: context.Cause(ctx)}
@@ -144,11 +164,21 @@ func (b *Book) Waiting() bool {
 	return len(b.waiting) > 0
 }
 
-// inVain returns why the controller can't help a pod that waits: its namespace may have no more, or the node can't have another block of
+// mayPass returns an error that ends when another pod goes, and nil for every other one.
+func mayPass(err error) error {
+	var barred *NamespaceError
+	var inUse *InUseError
+	if errors.As(err, &barred) || errors.As(err, &inUse) {
+		return err
+	}
+	return nil
+}
+
+// inVain returns why the controller can't help a pod that waits: its namespace may have no more, its address is in use, or the node can't have another block of
 // the pool now. It returns nil where a block may come.
-func (b *Book) inVain(pool string, barred *NamespaceError) error {
-	if barred != nil {
-		return barred
+func (b *Book) inVain(pool string, blocked error) error {
+	if blocked != nil {
+		return blocked
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -300,21 +330,29 @@ func (b *Book) releasing(pool string) bool {
 	return false
 }
 
+// takeExact takes the address that a pod asks for. An invalid address says that the node has no block of the pool yet, and names the pool.
 func (b *Book) takeExact(pool Pool, a netip.Addr) (netip.Addr, string, error) {
+	if pool.Reserved.Contains(a) {
+		return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is reserved (the IPPool's reserved, or an IPReservation); ask for another", a, pool.Name)
+	}
 	for _, known := range b.blocksWith(a) {
 		if !known.usable {
 			continue
 		}
-		if len(b.holders[a]) > 0 || (known.size > 1 && a == known.cidr.Addr()) {
-			return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is taken", a, pool.Name)
+		if known.size > 1 && a == known.cidr.Addr() {
+			return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is the first of its block, which is kept for the node's tunnels; ask for another", a, pool.Name)
 		}
-		if pool.Reserved.Contains(a) {
-			return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is reserved (the IPPool's reserved, or an IPReservation); ask for another", a, pool.Name)
+		for holder := range b.holders[a] {
+			e := b.endpoints[holder]
+			return netip.Addr{}, "", &InUseError{Address: a, Pool: pool.Name, Holder: "pod " + e.Namespace + "/" + e.Pod}
 		}
 		known.mark(a)
 		return a, pool.Name, nil
 	}
-	return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is in no block of this node; ask for an address of a block that the node has", a, pool.Name)
+	if !slices.ContainsFunc(b.blocksOf(pool.Name), func(known *block) bool { return known.usable }) {
+		return netip.Addr{}, pool.Name, nil
+	}
+	return netip.Addr{}, "", &NotHereError{Address: a, Pool: pool.Name}
 }
 
 // blocksOf returns a pool's blocks in address order, so that low blocks fill and high ones empty.

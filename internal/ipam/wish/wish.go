@@ -32,8 +32,8 @@ var Annotations = []string{v1alpha1.AnnotationPools, v1alpha1.AnnotationV4Pools,
 // Read reads the annotations of a pod or namespace.
 func Read(source string, annotations map[string]string) Wish {
 	return Wish{
-		Source: source, Pools: v1alpha1.SplitPools(annotations[v1alpha1.AnnotationPools]), V4: v1alpha1.SplitPools(annotations[v1alpha1.AnnotationV4Pools]),
-		V6: v1alpha1.SplitPools(annotations[v1alpha1.AnnotationV6Pools]), DualStack: annotations[v1alpha1.AnnotationRequireDualStack],
+		Source: source, Pools: v1alpha1.SplitList(annotations[v1alpha1.AnnotationPools]), V4: v1alpha1.SplitList(annotations[v1alpha1.AnnotationV4Pools]),
+		V6: v1alpha1.SplitList(annotations[v1alpha1.AnnotationV6Pools]), DualStack: annotations[v1alpha1.AnnotationRequireDualStack],
 	}
 }
 

@@ -28,6 +28,7 @@ func cni(args []string) error {
 	ns := f.String("netns", "", "name of the network namespace")
 	ifname := f.String("ifname", "eth0", "name of the interface")
 	cniArgs := f.String("args", "", "CNI_ARGS: K=V;K=V")
+	annotations := f.String("pod-annotations", "{}", "JSON object that the capability io.kubernetes.cri.pod-annotations passes on")
 	keep := f.Bool("keep-netns", false, "make or delete no network namespace")
 	patience := f.Duration("patience", 2*time.Minute, "how long the call may take")
 	valid := f.String("valid", "", "for gc: container ids that are still there, split by commas")
@@ -46,6 +47,13 @@ func cni(args []string) error {
 	}
 	library := libcni.NewCNIConfigWithCacheDir(filepath.SplitList(*path), "/run/cni/cache", nil)
 	rt := &libcni.RuntimeConf{ContainerID: *id, IfName: *ifname, Args: pairs(*cniArgs)}
+	passed := map[string]string{}
+	if err := json.Unmarshal([]byte(*annotations), &passed); err != nil {
+		return fmt.Errorf("read --pod-annotations: %w", err)
+	}
+	if len(passed) > 0 {
+		rt.CapabilityArgs = map[string]any{"io.kubernetes.cri.pod-annotations": passed}
+	}
 	if *ns != "" {
 		rt.NetNS = "/var/run/netns/" + *ns
 	}

@@ -137,7 +137,8 @@ bin/images/coredns.tar: bin/images/pack test/cluster/coredns/go.mod
 	cd test/cluster/coredns && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../../bin/images/coredns github.com/coredns/coredns
 	bin/images/pack -out $@ -name registry.k8s.io/coredns/coredns:local -entrypoint /coredns bin/images/coredns=/coredns
 
-# What Kubernetes' tests of networks need besides a cluster. The tools are agnhost's, with dig and getent.
+# What Kubernetes' tests of networks need besides a cluster. The tools are agnhost's, with dig, getent, and a shell that is not
+# busybox's: that one runs its own nc, which has no UDP, before the one in the PATH.
 .PHONY: conformance-programs
 conformance-programs: bin/e2e.test bin/ginkgo bin/images/conformance-tools.tar bin/images/conformance-nginx.tar
 
@@ -152,7 +153,7 @@ bin/ginkgo: test/controlplane/go.mod
 
 bin/images/conformance-tools.tar: bin/images/agnhost.tar
 	bin/images/pack -out $@ -name $(AGNHOST) -entrypoint /agnhost -arguments pause $(AGNHOST_PROGRAMS) \
-	  /usr/bin/dig=/usr/bin/dig /usr/bin/getent=/usr/bin/getent /etc/nsswitch.conf=/etc/nsswitch.conf
+	  /bin/dash=/bin/sh /usr/bin/dig=/usr/bin/dig /usr/bin/getent=/usr/bin/getent /etc/nsswitch.conf=/etc/nsswitch.conf
 
 bin/images/conformance-nginx.tar: bin/images/pause.tar
 	bin/images/pack -out $@ -name registry.k8s.io/e2e-test-images/nginx:1.27.0-2 -entrypoint /pause bin/images/pause=/pause

@@ -32,7 +32,7 @@ type Options struct {
 	Processes int
 	// Timeout ends the whole run.
 	Timeout time.Duration
-	// Dir is where the report goes (junit_01.xml).
+	// Dir is where the report goes (junit_01.xml). What an earlier run has left there is removed.
 	Dir string
 	// Log is told what the tests do.
 	Log io.Writer
@@ -55,8 +55,8 @@ func Run(ctx context.Context, c *cluster.Cluster, o Options) (Results, error) {
 	following.Go(func() { followBlocks(ctx, c) })
 	report := filepath.Join(o.Dir, "junit_01.xml")
 	// A report of an earlier run must not be taken for this one's.
-	if err := os.Remove(report); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return Results{}, err
+	if err := os.RemoveAll(o.Dir); err != nil {
+		return Results{}, fmt.Errorf("remove the report of an earlier run: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, c.Bin("ginkgo"), arguments(c, o)...)
 	cmd.Env, cmd.Dir = append(os.Environ(), c.Environment()...), c.Dir

@@ -3,19 +3,14 @@
 package windows
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/remotecommand"
 
 	"github.com/causeway-net/causeway/kubectl-causeway/objects"
 )
@@ -100,19 +95,9 @@ func (p Pods) Run(ctx context.Context, node string, args ...string) ([]byte, err
 	if pod == nil {
 		return nil, fmt.Errorf("node %s has no pod of an agent: see kubectl causeway status", node)
 	}
-	client, err := kubernetes.NewForConfig(p.Config)
+	out, err := objects.Exec(ctx, p.Config, pod.Namespace, pod.Name, "agent", nil, append([]string{"causeway-agent"}, args...)...)
 	if err != nil {
-		return nil, fmt.Errorf("reach the API server: %w", err)
+		return nil, fmt.Errorf("ask the agent of node %s: %w", node, err)
 	}
-	target := client.CoreV1().RESTClient().Post().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: "agent", Command: append([]string{"causeway-agent"}, args...), Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
-	executor, err := remotecommand.NewWebSocketExecutor(p.Config, "GET", target.String())
-	if err != nil {
-		return nil, fmt.Errorf("reach the agent of node %s: %w", node, err)
-	}
-	var out, errs bytes.Buffer
-	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &errs}); err != nil {
-		return nil, fmt.Errorf("run causeway-agent in pod %s of node %s: %w: %s", pod.Name, node, err, strings.TrimSpace(errs.String()))
-	}
-	return out.Bytes(), nil
+	return out, nil
 }

@@ -67,7 +67,7 @@ func newCommand() *cobra.Command {
 			return a.Run(cmd.Context())
 		},
 	}
-	c.AddCommand(newInstallCommand(), newCleanupCommand(), newDebugCommand())
+	c.AddCommand(newInstallCommand(), newCleanupCommand(), newDebugCommand(), newProbeCommand())
 	f := c.Flags()
 	f.StringVar(&o.Node, "node-name", os.Getenv("NODE_NAME"), "name of this machine's Node")
 	f.StringVar(&kubeconfig, "kubeconfig", "", "file that leads to the API server (default: the pod's service account)")

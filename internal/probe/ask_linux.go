@@ -19,9 +19,11 @@ import (
 )
 
 const (
-	// patience is how long one try may take; tries is how many there are, since a single packet may get lost anywhere.
+	// patience is how long one try may take. There are several, with pauses: a single packet may get lost anywhere, and a Service
+	// that was made a moment ago may not be known on every node.
 	patience = 2 * time.Second
-	tries    = 3
+	tries    = 4
+	pause    = time.Second
 	// atOnce is how many questions are asked at a time.
 	atOnce = 16
 	// headers are those of IP and UDP (RFC 791, 8200, 768).
@@ -40,7 +42,10 @@ func Ask(ctx context.Context, questions []Question) []Answer {
 			defer func() { <-slots }()
 			answers[i] = Answer{ID: q.ID}
 			var err error
-			for range tries {
+			for try := range tries {
+				if try > 0 {
+					time.Sleep(pause)
+				}
 				if err = ask(ctx, q); err == nil {
 					return
 				}

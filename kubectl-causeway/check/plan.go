@@ -176,37 +176,31 @@ func (r Report) Lines() []Line {
 
 // Suspects are sentences about nodes that all failures between pods have in common.
 func (r Report) Suspects() []string {
+	type side struct{ node, family string }
 	type count struct{ asked, failed int }
-	from, to := map[string]*count{}, map[string]*count{}
-	failures := 0
-	note := func(m map[string]*count, node string, failed bool) {
-		if m[node] == nil {
-			m[node] = &count{}
-		}
-		m[node].asked++
+	from, to := map[side]count{}, map[side]count{}
+	note := func(m map[side]count, s side, failed bool) {
+		c := m[s]
+		c.asked++
 		if failed {
-			m[node].failed++
+			c.failed++
 		}
+		m[s] = c
 	}
 	for _, t := range r.Tests {
-		if t.Kind != podToPod {
-			continue
-		}
-		failed := t.Problem != ""
-		note(from, t.From, failed)
-		note(to, t.To, failed)
-		if failed {
-			failures++
+		if t.Kind == podToPod {
+			note(from, side{t.From, t.Family}, t.Problem != "")
+			note(to, side{t.To, t.Family}, t.Problem != "")
 		}
 	}
 	var out []string
-	for node, c := range to {
-		switch back := from[node]; {
-		case failures == 0 || c.failed == 0:
-		case c.failed == c.asked && back != nil && back.failed == back.asked:
-			out = append(out, fmt.Sprintf("Node %s reaches no other and none reaches it: see kubectl causeway plan %s.", node, node))
-		case c.failed == c.asked && c.asked > 1:
-			out = append(out, fmt.Sprintf("No node reaches pods of node %s: see kubectl causeway plan %s.", node, node))
+	for s, c := range to {
+		switch back := from[s]; {
+		case c.failed < c.asked || c.asked < 2:
+		case back.failed == back.asked:
+			out = append(out, fmt.Sprintf("Node %s reaches no other by %s, and none reaches it: see kubectl causeway plan %s.", s.node, s.family, s.node))
+		default:
+			out = append(out, fmt.Sprintf("No node reaches pods of node %s by %s: see kubectl causeway plan %s.", s.node, s.family, s.node))
 		}
 	}
 	slices.Sort(out)

@@ -74,7 +74,7 @@ func TestReport(t *testing.T) {
 		"all is well":     {func(Test) bool { return false }, true, nil},
 		"one pair":        {func(q Test) bool { return q.Kind == podToPod && q.From == "n00" && q.To == "n01" }, false, nil},
 		"a deaf node":     {func(q Test) bool { return q.Kind == podToPod && q.To == "n02" }, false, []string{"No node reaches pods of node n02"}},
-		"a lonely node":   {func(q Test) bool { return q.Kind == podToPod && (q.To == "n02" || q.From == "n02") }, false, []string{"Node n02 reaches no other and none"}},
+		"a lonely node":   {func(q Test) bool { return q.Kind == podToPod && (q.To == "n02" || q.From == "n02") }, false, []string{"Node n02 reaches no other by IPv4, and none"}},
 		"large ones only": {func(q Test) bool { return q.Kind == fullPacket }, false, nil},
 	} {
 		r := fail(test.hit)

@@ -37,6 +37,7 @@ func TestCluster(t *testing.T) {
 	})
 	f.step("pods", f.pods)
 	f.step("services, host ports, DNS, MTU", f.services)
+	f.step("kubectl causeway check", f.check)
 	f.step("pods come and go", f.churn)
 	f.step("agents roll out", f.rollAgents)
 	f.step("an agent is killed", f.killAgent)
@@ -118,6 +119,30 @@ func (f *fixture) mtu(p place) int {
 		f.t.Fatalf("the pod's MTU is %q", out)
 	}
 	return mtu
+}
+
+// check asks kubectl's plugin whether all is well, and again with a firewall on node3 that somebody has forgotten.
+func (f *fixture) check() {
+	out, err := f.Command(f.t.Context(), "kubectl-causeway", "check", "--outside=172.30.0.1:6443")
+	if err != nil || !strings.Contains(out, "All is well between 3 nodes.") {
+		f.t.Errorf("%v\n%s", err, out)
+	}
+	n := f.Nodes[2]
+	if _, err := n.Run(f.t.Context(), "nft", "table inet forgotten { chain forward { type filter hook forward priority 0; ip daddr 10.211.0.0/16 tcp dport 8480 drop; }; }"); err != nil {
+		f.t.Fatal(err)
+	}
+	out, err = f.Command(f.t.Context(), "kubectl-causeway", "check")
+	for _, want := range []string{"pod to pod, from a pod on node3 to node1", "Node node3 reaches no other by IPv4, and none reaches it", "A packet from the pod on node", "forgotten"} {
+		if err == nil || !strings.Contains(out, want) {
+			f.t.Errorf("want %q: %v\n%s", want, err, out)
+		}
+	}
+	if _, err := n.Run(f.t.Context(), "nft", "delete table inet forgotten"); err != nil {
+		f.t.Fatal(err)
+	}
+	if left := f.kubectl("get", "namespaces", "-l", "causeway.dev/check", "-o", "name"); left != "" {
+		f.t.Errorf("left of the checks: %s", left)
+	}
 }
 
 func (f *fixture) churn() {

@@ -87,13 +87,13 @@ func (r *run) follow(ctx context.Context, w World) {
 		return
 	}
 	i := slices.IndexFunc(w.Pods, func(p Pod) bool { return p.Node == t.From })
-	r.Say(fmt.Sprintf("Following a packet from node %s to %s.", t.From, t.To))
+	r.Say(fmt.Sprintf("Following a packet from %s to %s.", t.From, t.To))
 	sentence, err := r.Follow(ctx, r.namespace, w.Pods[i].Name, t.Question.Target)
 	if err != nil {
 		r.trouble("The packet could not be followed: %v", err)
 		return
 	}
-	r.report.Trace = fmt.Sprintf("A packet from the pod on node %s to %s (%s): %s", t.From, t.To, t.Question.Target, sentence)
+	r.report.Trace = fmt.Sprintf("A packet from the pod on %s to %s (%s): %s", t.From, t.To, t.Question.Target, sentence)
 }
 
 type run struct {

@@ -132,7 +132,7 @@ func (f *fixture) check() {
 		f.t.Fatal(err)
 	}
 	out, err = f.Command(f.t.Context(), "kubectl-causeway", "check")
-	for _, want := range []string{"pod to pod, from a pod on node3 to node1", "Node node3 reaches no other by IPv4, and none reaches it", "A packet from the pod on node", "forgotten"} {
+	for _, want := range []string{"pod to pod, from a pod on node3 to node1", "Node node3 reaches no other by IPv4, and none reaches it", "A packet from the pod on node", "dropped by nftables on node node3: table inet forgotten"} {
 		if err == nil || !strings.Contains(out, want) {
 			f.t.Errorf("want %q: %v\n%s", want, err, out)
 		}

@@ -18,4 +18,5 @@ func TestTrace(t *testing.T) {
 		await(t, l, 0, []string{"trace", "pod-0", "pod-2", "-o", "wide", "--family", "IPv6"}, "Answered")
 		await(t, l, 1, []string{"trace", "pod-0", "pod-1:80"}, "NotListening")
 	})
+	t.Run("faults", func(t *testing.T) { faults(t, l, pods) })
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/causeway-net/causeway/kubectl-causeway/objects"
 )
 
-// ShowKinds are what Show wants to see.
+// ShowKinds are what Show wants to see. Where there are NodeNetworks too, it names the groups of aggregates.
 var ShowKinds = []objects.Kind{objects.IPPools, objects.IPBlocks, objects.WorkloadEndpoints}
 
 // Pool is a pool with its blocks.
@@ -23,6 +23,8 @@ type Pool struct {
 	Blocks   []Block `json:"blocks"`
 	// MostBlocks is how many blocks the pool can be cut into.
 	MostBlocks int64 `json:"mostBlocks"`
+	// Aggregates are the prefixes that the blocks lie in, if the pool has aggregation.
+	Aggregates []Aggregate `json:"aggregates,omitempty"`
 }
 
 // Block is a block with its owner and those who have addresses in it.
@@ -73,6 +75,10 @@ func Show(c *objects.Cluster) []Pool {
 		}
 		out[i].Blocks = append(out[i].Blocks, b.Block)
 		out[i].Used += b.Used
+	}
+	for i := range c.Pools.Items {
+		p := &c.Pools.Items[i]
+		out[at[p.Name]].Aggregates = aggregates(c, p, blocks.all)
 	}
 	return out
 }

@@ -62,6 +62,7 @@ func printPools(p *text.Page, pools []addresses.Pool, wide bool) {
 		}
 		p.Printf("%s %s\n%s %s: %d of %d addresses used, %d of %d blocks owned\n", p.Colour(text.Bold, pool.Name), pool.CIDR,
 			text.Bar(pool.Used, pool.Capacity, 40), text.Percent(pool.Used, pool.Capacity), pool.Used, pool.Capacity, len(pool.Blocks), pool.MostBlocks)
+		printAggregates(p, pool.Aggregates)
 		var rows [][]text.Cell
 		for _, b := range pool.Blocks {
 			node := text.Cell{Text: b.Node}
@@ -82,6 +83,21 @@ func printPools(p *text.Page, pools []addresses.Pool, wide bool) {
 	}
 	if len(pools) == 0 {
 		p.Printf("There is no IPPool.\n")
+	}
+}
+
+// printAggregates lists the prefixes that routers can announce for racks.
+func printAggregates(p *text.Page, aggregates []addresses.Aggregate) {
+	var rows [][]text.Cell
+	for _, a := range aggregates {
+		group := a.Group
+		if group == "" {
+			group = "(without the label)"
+		}
+		rows = append(rows, text.Row(a.Prefix, group, fmt.Sprint(a.Blocks)))
+	}
+	if len(rows) > 0 {
+		p.Table([]string{"PREFIX", "GROUP", "BLOCKS"}, rows)
 	}
 }
 

@@ -2,6 +2,7 @@ package blockplan
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -137,5 +138,50 @@ func TestARackThatIsFullIsServedWhenAPrefixIsFree(t *testing.T) {
 	s.DropBlock(netip.MustParsePrefix("10.0.0.0/26"), epoch)
 	if plan := settle(t, s); len(plan.Full) != 0 || s.blocks[netip.MustParsePrefix("10.0.0.0/26")].Node != "n3" {
 		t.Errorf("rack z still waits: %v", plan.Full)
+	}
+}
+
+// TestAggregationUnderChurn: nodes of racks ask for more, release blocks and leave, in any order. No rack gets a block in a prefix in which
+// another rack has one, no block is given twice, and a node waits in vain only where no prefix is left for its rack.
+func TestAggregationUnderChurn(t *testing.T) {
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		s := New()
+		s.SetPool(mustPool(aPool("a", "10.0.0.0/22", 28, byRack(25))))
+		rack := func(node int) string { return fmt.Sprintf("r%d", node%5) }
+		name := func(node int) string { return fmt.Sprintf("n%d", node) }
+		for range 60 {
+			node := random.IntN(15)
+			switch random.IntN(4) {
+			case 0, 1:
+				inRack(rack(node), aNode(name(node), wants("a", int32(random.IntN(80)), int32(random.IntN(80))))).feed(s)
+			case 2: // a node gives all back, and the blocks go
+				for prefix, b := range s.blocks {
+					if b.Node == name(node) {
+						s.LetGo(prefix)
+						s.DropBlock(prefix, epoch)
+					}
+				}
+				s.SetClaim(name(node), nil)
+			case 3:
+				s.DropNode(name(node))
+			}
+			full := settle(t, s).Full
+			owners := map[netip.Prefix]string{}
+			for prefix, b := range s.blocks {
+				var n int
+				if _, err := fmt.Sscanf(b.Node, "n%d", &n); err != nil {
+					t.Fatal(err)
+				}
+				aggregate, _ := prefix.Addr().Prefix(25)
+				if other, known := owners[aggregate]; known && other != rack(n) {
+					t.Fatalf("seed %d: %s has blocks of %s and %s", seed, aggregate, other, rack(n))
+				}
+				owners[aggregate] = rack(n)
+			}
+			if len(full) > 0 && len(owners) < 8 {
+				t.Fatalf("seed %d: %v wait although only %d of 8 prefixes are in use", seed, full, len(owners))
+			}
+		}
 	}
 }

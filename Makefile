@@ -138,7 +138,7 @@ bin/images/coredns.tar: bin/images/pack test/cluster/coredns/go.mod
 	bin/images/pack -out $@ -name registry.k8s.io/coredns/coredns:local -entrypoint /coredns bin/images/coredns=/coredns
 
 # What Kubernetes' tests of networks need besides a cluster. The tools are agnhost's, with dig, getent, and a shell that is not
-# busybox's: that one runs its own nc, which has no UDP, before the one in the PATH.
+# busybox's: that one runs its own nc, which has no UDP, before the one in the PATH. The certificate is what agnhost serves TLS with.
 .PHONY: conformance-programs
 conformance-programs: bin/e2e.test bin/ginkgo bin/images/conformance-tools.tar bin/images/conformance-nginx.tar
 
@@ -152,7 +152,9 @@ bin/ginkgo: test/controlplane/go.mod
 	@touch $@
 
 bin/images/conformance-tools.tar: bin/images/agnhost.tar
+	porter="$$(cd test/controlplane && go list -m -f '{{.Dir}}' k8s.io/kubernetes)/test/images/agnhost/porter"; \
 	bin/images/pack -out $@ -name $(AGNHOST) -entrypoint /agnhost -arguments pause $(AGNHOST_PROGRAMS) \
+	  $$porter/localhost.crt=/localhost.crt $$porter/localhost.key=/localhost.key \
 	  /bin/dash=/bin/sh /usr/bin/dig=/usr/bin/dig /usr/bin/getent=/usr/bin/getent /etc/nsswitch.conf=/etc/nsswitch.conf
 
 bin/images/conformance-nginx.tar: bin/images/pause.tar

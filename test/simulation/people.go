@@ -66,6 +66,7 @@ func (w *World) one(kind string, number uint64) (client.Object, bool) {
 func (w *World) createPool(i int) {
 	p := &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: pools[i].name}, Spec: v1alpha1.IPPoolSpec{
 		CIDR: pools[i].cidr, BlockSize: &pools[i].bits, Encapsulation: v1alpha1.EncapsulationNone, AssignmentMode: v1alpha1.AssignmentAutomatic, MaxBlocksPerNode: 64,
+		FixedAddresses: v1alpha1.FixedAddressesAllowed,
 	}}
 	if _, err := w.server.create(p, false); err == nil {
 		w.note("a person creates pool %s", p.Name)

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 )
@@ -30,8 +31,10 @@ const (
 // pod is one sandbox.
 type pod struct {
 	name, uid, container string
-	state                podState
-	addresses            []netip.Addr
+	// fixed is the address that the pod asks for, if any.
+	fixed     string
+	state     podState
+	addresses []netip.Addr
 }
 
 func (p *pod) hostEnd() string { return names.HostInterface(p.container, "eth0") }
@@ -43,6 +46,7 @@ const patience = 25 * time.Second
 func (m *machine) startPod() {
 	m.w.pods++
 	p := &pod{name: fmt.Sprintf("pod%d", m.w.pods), uid: fmt.Sprintf("%08x-0001", m.w.pods), container: fmt.Sprintf("c%d", m.w.pods)}
+	p.fixed = fixedAddress(m.w.pods)
 	object := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: p.name}, Spec: corev1.PodSpec{NodeName: m.name}}
 	if _, err := m.w.server.create(object, false); err != nil {
 		panic(err)
@@ -64,19 +68,38 @@ func (m *machine) startPod() {
 		p.state = ending
 		if ok {
 			p.state, p.addresses = running, addressesIn(response.Result)
+			if asked, err := netip.ParseAddr(p.fixed); err == nil && !slices.Contains(p.addresses, asked) {
+				m.w.fail("pod %s asked for %s and has %v", p.name, asked, p.addresses)
+			}
 			m.w.answered(m, p)
 		}
 	}()
+}
+
+// fixedAddress lets every fourth pod ask for one of the first addresses of a pool, so that pods of several nodes ask for the same.
+func fixedAddress(number int) string {
+	if number%4 != 0 {
+		return ""
+	}
+	a := netip.MustParsePrefix(pools[number/4%len(pools)].cidr).Addr()
+	for range number / 4 % 7 {
+		a = a.Next()
+	}
+	return a.String()
 }
 
 // call is the plugin. It reports false where the call failed or the agent ended meanwhile.
 func (a *agent) call(p *pod, verb string) (protocol.Response, bool) {
 	ctx, cancel := context.WithTimeout(a.ctx, patience)
 	defer cancel()
+	annotations := ""
+	if p.fixed != "" {
+		annotations = fmt.Sprintf(`,"runtimeConfig":{"io.kubernetes.cri.pod-annotations":{%q:%q}}`, v1alpha1.AnnotationIPs, p.fixed)
+	}
 	response := a.server.Handle(ctx, protocol.Request{
 		Command: verb, ContainerID: p.container, Interface: "eth0", NetworkNamespace: a.on.namespace(p.container),
 		Args:   "IgnoreUnknown=1;K8S_POD_NAMESPACE=" + namespace + ";K8S_POD_NAME=" + p.name + ";K8S_POD_UID=" + p.uid,
-		Config: []byte(`{"cniVersion":"1.0.0","name":"causeway","type":"causeway"}`),
+		Config: []byte(`{"cniVersion":"1.0.0","name":"causeway","type":"causeway"` + annotations + `}`),
 	})
 	return response, response.Error == nil && a.ctx.Err() == nil
 }

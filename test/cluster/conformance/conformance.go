@@ -79,7 +79,7 @@ func Run(ctx context.Context, c *cluster.Cluster, o Options) (Results, error) {
 func arguments(c *cluster.Cluster, o Options) []string {
 	return []string{
 		"--no-color", "--procs=" + strconv.Itoa(o.Processes), "--timeout=" + o.Timeout.String(), "--focus=" + o.Focus, "--skip=" + skip, c.Bin("e2e.test"), "--",
-		"--kubeconfig=" + c.AdminKubeconfig(), "--provider=skeleton", "--kubectl-path=" + c.Bin("kubectl"), "--report-dir=" + o.Dir,
+		"--kubeconfig=" + c.AdminKubeconfig(), "--provider=skeleton", "--num-nodes=" + strconv.Itoa(len(c.Nodes)), "--kubectl-path=" + c.Bin("kubectl"), "--report-dir=" + o.Dir,
 	}
 }
 

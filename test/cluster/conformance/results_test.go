@@ -13,6 +13,7 @@ const report = `<?xml version="1.0" encoding="UTF-8"?>
     <testcase name="[It] [sig-network] Services should serve a basic endpoint from pods [Conformance]" status="passed" time="9"></testcase>
     <testcase name="[It] [sig-network] DNS should provide DNS for the cluster [Conformance]" status="failed" time="9"><failure message="no answer">x</failure></testcase>
     <testcase name="[It] [sig-network] Services should be skipped" status="skipped" time="0"><skipped message="skipped"></skipped></testcase>
+    <testcase name="[It] [sig-network] Services on two nodes" status="skipped" time="0"><skipped message="skipped - Requires at least 2 nodes (not 1)"></skipped></testcase>
     <testcase name="[It] [sig-network] HostPort validates [Conformance]" status="timedout" time="9"><error message="too slow">x</error></testcase>
     <testcase name="[SynchronizedAfterSuite]" status="panicked" time="0"><error message="oh">x</error></testcase>
   </testsuite>
@@ -28,11 +29,12 @@ func TestResults(t *testing.T) {
 		Failed: []string{
 			"[It] [sig-network] DNS should provide DNS for the cluster [Conformance]", "[It] [sig-network] HostPort validates [Conformance]", "[SynchronizedAfterSuite]",
 		},
+		Skipped: []string{"[It] [sig-network] Services on two nodes: Requires at least 2 nodes (not 1)"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	said := "FAILED  " + want.Failed[0] + "\nFAILED  " + want.Failed[1] + "\nFAILED  " + want.Failed[2] + "\n1 passed, 3 failed"
+	said := "FAILED  " + want.Failed[0] + "\nFAILED  " + want.Failed[1] + "\nFAILED  " + want.Failed[2] + "\nSKIPPED " + want.Skipped[0] + "\n1 passed, 3 failed, 1 skipped"
 	if got.String() != said {
 		t.Errorf("it says %q", got)
 	}

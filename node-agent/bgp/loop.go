@@ -10,6 +10,7 @@ import (
 
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
+	"github.com/causeway-net/causeway/node-agent/loops"
 )
 
 const (
@@ -52,7 +53,7 @@ func New(o Options) *Loop {
 }
 
 // Wake asks for a pass: an object that a plan is made of has changed.
-func (l *Loop) Wake() { wake(l.wake) }
+func (l *Loop) Wake() { loops.Ring(l.wake) }
 
 // PodsChanged is told that pods have come or gone, or that the Node was cordoned. It plans only where that changes what is
 // announced, so it costs little.
@@ -63,7 +64,7 @@ func (l *Loop) PodsChanged() {
 	if !same {
 		l.Wake()
 	}
-	wake(l.drainWake)
+	loops.Ring(l.drainWake)
 }
 
 // Adopt takes the routes that an earlier agent learned: they stay until the speaker knows better. Call it before the
@@ -135,10 +136,10 @@ func (l *Loop) keepSessions(ctx context.Context) {
 		case <-l.wake:
 		case <-retry:
 		}
-		if !sleep(ctx, settle) {
+		if !loops.Sleep(ctx, settle) {
 			return
 		}
-		drain(l.wake)
+		loops.Clear(l.wake)
 		retry = nil
 		if err := l.pass(ctx); err == nil {
 			l.failing = ""
@@ -160,7 +161,7 @@ func (l *Loop) forward(ctx context.Context) {
 			return
 		case <-l.o.Speaker.Changed():
 			l.o.LearnedChanged()
-			wake(l.report)
+			loops.Ring(l.report)
 		}
 	}
 }
@@ -179,7 +180,7 @@ func (l *Loop) pass(ctx context.Context) error {
 	in.PodAddresses, in.Draining = l.podAddresses(), l.drained.Load()
 	plan := bgpplan.Make(in)
 	l.adoptPlan(plan, in)
-	defer wake(l.report)
+	defer loops.Ring(l.report)
 	if len(plan.Sessions) == 0 && !l.started.Load() {
 		return nil
 	}
@@ -220,29 +221,4 @@ func (l *Loop) podAddresses() []bgpplan.PodAddress {
 	}
 	slices.SortFunc(out, func(a, b bgpplan.PodAddress) int { return a.Address.Compare(b.Address) })
 	return out
-}
-
-// wake leaves a value in a channel of one, for whoever waits there; several may become one.
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-func drain(c <-chan struct{}) {
-	select {
-	case <-c:
-	default:
-	}
-}
-
-// sleep reports false where the context ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
+	"github.com/causeway-net/causeway/node-agent/loops"
 )
 
 const (
@@ -120,7 +121,7 @@ func (p *Passwords) keep(ctx context.Context, name string, s *secret, changed fu
 		} else if ctx.Err() == nil {
 			p.log.Info("Can't follow a Secret with a BGP password; will try again", "secret", v1alpha1.BGPNamespace+"/"+name, "reason", err.Error())
 		}
-		if !sleep(ctx, pause) {
+		if !loops.Sleep(ctx, pause) {
 			return
 		}
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
+	"github.com/causeway-net/causeway/node-agent/loops"
 )
 
 const (
@@ -177,7 +178,7 @@ func (l *Loop) keepReport(ctx context.Context) {
 		s := l.State()
 		l.o.Reporter.ReportBGP(s)
 		l.announceChanges(s)
-		if !sleep(ctx, reportEvery) {
+		if !loops.Sleep(ctx, reportEvery) {
 			return
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/kernel"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
+	"github.com/causeway-net/causeway/node-agent/loops"
 )
 
 const (
@@ -62,10 +63,10 @@ func New(o Options) *Loop {
 }
 
 // Wake asks for a pass: something that a plan is made of has changed.
-func (l *Loop) Wake() { wake(l.wake) }
+func (l *Loop) Wake() { loops.Ring(l.wake) }
 
 // WakeLearned asks for the learned routes that have changed.
-func (l *Loop) WakeLearned() { wake(l.learned) }
+func (l *Loop) WakeLearned() { loops.Ring(l.learned) }
 
 // Run works until the context ends: at changes of the API, at events of the kernel that somebody else caused, and slowly
 // by itself.
@@ -109,10 +110,10 @@ func (l *Loop) Run(ctx context.Context) error {
 		case <-resync.C:
 			d = demand{observe: true, everything: true, whole: true}
 		}
-		if !sleep(ctx, settle) {
+		if !loops.Sleep(ctx, settle) {
 			return nil
 		}
-		drain(l.wake)
+		loops.Clear(l.wake)
 		retry = l.turn(ctx, late.take(d), retry)
 	}
 }
@@ -181,31 +182,4 @@ func (l *Loop) fail(err error) {
 		l.o.Log.Error(err, "The kernel can't be read; will try again")
 	}
 	l.o.Reporter.ReportDatapath(State{Failure: err})
-}
-
-// wake leaves a value in a channel of one, for whoever waits there; several may become one.
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-func drain(c <-chan struct{}) {
-	select {
-	case <-c:
-	default:
-	}
-}
-
-// sleep reports false where the context ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

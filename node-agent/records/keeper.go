@@ -15,6 +15,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
+	"github.com/causeway-net/causeway/node-agent/loops"
 )
 
 const (
@@ -128,7 +129,7 @@ func NewKeeper(o Options) *Keeper {
 }
 
 // LinksChanged tells that links of pods may have come or gone.
-func (k *Keeper) LinksChanged() { wake(k.links) }
+func (k *Keeper) LinksChanged() { loops.Ring(k.links) }
 
 // Lost tells of a record of this node that was deleted. If its pod is still there the record is written again.
 func (k *Keeper) Lost(record *v1alpha1.WorkloadEndpoint) {
@@ -153,7 +154,7 @@ func (k *Keeper) Seen(record *v1alpha1.WorkloadEndpoint) {
 		k.strays[key] = stray{record: record, due: time.Now().Add(strayAfter)}
 	}
 	k.mu.Unlock()
-	wake(k.seen)
+	loops.Ring(k.seen)
 }
 
 func strayKey(r *v1alpha1.WorkloadEndpoint) string {
@@ -448,11 +449,4 @@ func (k *Keeper) believe(record *v1alpha1.WorkloadEndpoint, link *veth.Found) (a
 		}
 	}
 	return e, nil
-}
-
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/node-agent/datapath/veth"
+	"github.com/causeway-net/causeway/node-agent/loops"
 )
 
 // Recall fills the address book from what earlier runs left: records in the API, links on the node, and blocks. It asks
@@ -54,7 +55,7 @@ func (k *Keeper) tryRecall(ctx context.Context) error {
 	k.mu.Lock()
 	k.recalled = true
 	k.mu.Unlock()
-	wake(k.links)
+	loops.Ring(k.links)
 	return nil
 }
 

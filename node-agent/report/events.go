@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/node-agent/loops"
 )
 
 const (
@@ -59,21 +60,9 @@ func (e *Events) Run(ctx context.Context) {
 				e.s.Log.V(1).Info("Can't send an event", "event", event.Message, "reason", err.Error())
 			}
 			cancel()
-			if !sleep(ctx, eventGap) {
+			if !loops.Sleep(ctx, eventGap) {
 				return
 			}
 		}
-	}
-}
-
-// sleep reports false when the context ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/node-agent/loops"
 )
 
 const (
@@ -61,7 +62,7 @@ func (l *Lease) Run(ctx context.Context) {
 		}
 		failed = err != nil
 		// Agents that were started together must not write together for ever.
-		if !sleep(ctx, leaseRenewal+time.Duration(l.s.Random()*float64(leaseRenewal/20))) {
+		if !loops.Sleep(ctx, leaseRenewal+time.Duration(l.s.Random()*float64(leaseRenewal/20))) {
 			return
 		}
 	}

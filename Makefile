@@ -65,6 +65,11 @@ simulate: ## Simulate address management: a million operations, or ARGS="-operat
 bench: deps build ## Measure beside the reference plugins and hand-made routes (ARGS="-only add,idle")
 	go run ./test/bench $(ARGS)
 
+.PHONY: bench-kubelet
+bench-kubelet: deps cluster-deps build cluster-programs ## Measure how fast pods start under a real kubelet, by turns with the reference plugins (ARGS="-pods 30 -rounds 3")
+	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)"
+	go run ./test/bench/kubelet $(ARGS)
+
 .PHONY: bench-scale
 bench-scale: deps build ## Measure what hundreds of nodes cost the API server and the controller (ARGS="-help" lists sizes)
 	go run ./test/bench/scale $(ARGS)

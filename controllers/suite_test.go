@@ -173,7 +173,7 @@ func (w *world) must(err error) {
 // wait waits until try returns nothing; what it returns last is why the test fails.
 func (w *world) wait(what string, try func() string) {
 	w.Helper()
-	deadline := time.NewTimer(15 * time.Second)
+	deadline := time.NewTimer(time.Minute) // a busy machine is slow; what hangs, hangs longer
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -230,8 +230,9 @@ func (w *world) dump() string {
 // node makes a Node, its lease, and what its agent reports.
 func (w *world) node(name, address string, pools ...v1alpha1.PoolClaim) {
 	w.Helper()
-	w.must(w.Create(w.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"name": name}}}))
+	// The lease comes first: a pool is not ready while there is a node and no live agent, however short that is.
 	w.renew(name, 3600)
+	w.must(w.Create(w.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"name": name}}}))
 	w.report(name, func(nn *v1alpha1.NodeNetwork) {
 		nn.Status.Addresses = []v1alpha1.NodeAddress{{Address: address, Subnet: "192.168.0.0/24", Interface: "eth0"}}
 	})

@@ -149,8 +149,9 @@ func (r *Reconciler) adopt(ctx context.Context) error {
 	if err := r.o.Client.List(ctx, &pools, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list pools: %w", err)
 	}
+	remembered := map[string]*shortages{v1alpha1.ConditionExhausted: &r.shortages, v1alpha1.ConditionNodesAtLimit: &r.limits, v1alpha1.ConditionAggregatesFull: &r.full}
 	for i := range pools.Items {
-		for kind, into := range map[string]*shortages{v1alpha1.ConditionExhausted: &r.shortages, v1alpha1.ConditionNodesAtLimit: &r.limits, v1alpha1.ConditionAggregatesFull: &r.full} {
+		for kind, into := range remembered {
 			c := meta.FindStatusCondition(pools.Items[i].Status.Conditions, kind)
 			if c != nil && c.Status == "True" {
 				into.adopt(pools.Items[i].Name, c.Message, r.o.Now())

@@ -26,6 +26,8 @@ const (
 	waitsAgain = time.Second
 	// traceLabel names the PathTrace that a PathObservation belongs to, by its UID.
 	traceLabel = "causeway.dev/path-trace"
+	// phaseField is what the cache finds PathTraces by: each one that waits asks every second how many run.
+	phaseField = "status.phase"
 )
 
 // Addresses knows the records of pods by their addresses.
@@ -73,17 +75,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 
 // begin lets a trace run, unless enough do.
 func (r *Reconciler) begin(ctx context.Context, trace *v1alpha1.PathTrace) (reconcile.Result, error) {
-	var list v1alpha1.PathTraceList
-	if err := r.Client.List(ctx, &list); err != nil {
+	var running v1alpha1.PathTraceList
+	if err := r.Client.List(ctx, &running, client.MatchingFields{phaseField: v1alpha1.TraceRunning}, client.UnsafeDisableDeepCopy); err != nil {
 		return reconcile.Result{}, fmt.Errorf("list PathTraces: %w", err)
 	}
-	running := 0
-	for i := range list.Items {
-		if list.Items[i].Status.Phase == v1alpha1.TraceRunning {
-			running++
-		}
-	}
-	if running >= mostTraces {
+	if len(running.Items) >= mostTraces {
 		status := trace.Status
 		status.Phase = v1alpha1.TracePending
 		return reconcile.Result{RequeueAfter: waitsAgain}, r.write(ctx, trace, status)
@@ -230,6 +226,10 @@ func (r *Reconciler) forget(ctx context.Context, namespace, name string) error {
 }
 
 // SetupWithManager says what wakes the reconciler.
-func (r *Reconciler) SetupWithManager(_ context.Context, mgr manager.Manager) error {
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager) error {
+	phase := func(o client.Object) []string { return []string{o.(*v1alpha1.PathTrace).Status.Phase} }
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PathTrace{}, phaseField, phase); err != nil {
+		return fmt.Errorf("let the cache find PathTraces by their phase: %w", err)
+	}
 	return ctrl.NewControllerManagedBy(mgr).Named("traces").For(&v1alpha1.PathTrace{}).Owns(&v1alpha1.PathObservation{}).Complete(r)
 }

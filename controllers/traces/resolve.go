@@ -44,7 +44,7 @@ func (s *resolver) stop(end v1alpha1.PathEnd) error {
 
 func (s *resolver) nodes(ctx context.Context) error {
 	var list v1alpha1.NodeNetworkList
-	if err := s.Client.List(ctx, &list); err != nil {
+	if err := s.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list NodeNetworks: %w", err)
 	}
 	for i := range list.Items {
@@ -205,7 +205,7 @@ func (s *resolver) backends(ctx context.Context, a netip.Addr) error {
 // block finds the block that the destination lies in.
 func (s *resolver) block(ctx context.Context) error {
 	var list v1alpha1.IPBlockList
-	if err := s.Client.List(ctx, &list); err != nil {
+	if err := s.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list IPBlocks: %w", err)
 	}
 	for i := range list.Items {

@@ -139,7 +139,7 @@ func (r *run) make(ctx context.Context, nodes []string) error {
 	r.namespace = namespace.Name
 	r.Say(fmt.Sprintf("Starting a pod on each of %d nodes, in the namespace %s.", len(nodes), r.namespace))
 	dual := corev1.IPFamilyPolicyPreferDualStack
-	objects := []client.Object{&corev1.Service{
+	parts := []client.Object{&corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: serviceName},
 		Spec: corev1.ServiceSpec{
 			Selector: map[string]string{label: "true"}, IPFamilyPolicy: &dual,
@@ -147,9 +147,9 @@ func (r *run) make(ctx context.Context, nodes []string) error {
 		},
 	}}
 	for i, node := range nodes {
-		objects = append(objects, r.pod(fmt.Sprintf("probe-%d", i+1), node))
+		parts = append(parts, r.pod(fmt.Sprintf("probe-%d", i+1), node))
 	}
-	for _, o := range objects {
+	for _, o := range parts {
 		// The namespace's service account comes a moment after it.
 		for {
 			err := r.Create(ctx, o)
@@ -159,7 +159,7 @@ func (r *run) make(ctx context.Context, nodes []string) error {
 			if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "serviceaccount") {
 				return fmt.Errorf("make what the check needs: %w", err)
 			}
-			if err := sleep(ctx); err != nil {
+			if err := objects.Sleep(ctx, pause); err != nil {
 				return err
 			}
 		}
@@ -213,7 +213,7 @@ func (r *run) await(ctx context.Context, nodes []string) (World, error) {
 			}
 			return w, r.service(ctx, &w)
 		}
-		if err := sleep(ctx); err != nil {
+		if err := objects.Sleep(ctx, pause); err != nil {
 			return w, err
 		}
 	}
@@ -322,7 +322,7 @@ func (r *run) end(ctx context.Context) error {
 	err := r.Delete(ctx, namespace)
 	for err == nil {
 		if err = r.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err == nil {
-			err = sleep(ctx)
+			err = objects.Sleep(ctx, pause)
 		}
 	}
 	if client.IgnoreNotFound(err) != nil {
@@ -339,13 +339,4 @@ func addresses(ips []corev1.PodIP) []netip.Addr {
 		}
 	}
 	return out
-}
-
-func sleep(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(pause):
-		return nil
-	}
 }

@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -19,16 +18,4 @@ func ParsePace(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is no pace: write a number of pods and s, min or h, like 30/min", text)
 	}
 	return units[unit] / time.Duration(n), nil
-}
-
-// sleep reports the context's error if it ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }

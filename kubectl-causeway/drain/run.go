@@ -87,7 +87,7 @@ func Run(ctx context.Context, c client.Client, o Options) error {
 		if err := r.evict(ctx, with(pods, Evict)); err != nil {
 			return err
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := objects.Sleep(ctx, pause); err != nil {
 			return r.stopped(err)
 		}
 	}
@@ -131,7 +131,7 @@ func (r *run) disable(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, heard)
 	defer cancel()
 	for !allKnow(pool) {
-		if sleep(within, lookEvery/4) != nil {
+		if objects.Sleep(within, lookEvery/4) != nil {
 			if ctx.Err() == nil {
 				r.o.Say("Not every node has answered that it knows. A pod that starts there now may get an address of the pool, and is evicted again.")
 			}
@@ -163,7 +163,7 @@ func (r *run) evict(ctx context.Context, pods []Pod) error {
 		if time.Since(r.refused[p.Key()].when) < budgetRetry {
 			continue
 		}
-		if err := sleep(ctx, time.Until(r.next)); err != nil {
+		if err := objects.Sleep(ctx, time.Until(r.next)); err != nil {
 			return r.stopped(err)
 		}
 		object := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name}}

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/causeway-net/causeway/test/cluster/boot"
@@ -102,8 +100,8 @@ func (n *Node) plugIn(ctx context.Context) error {
 	port := "p-" + n.Name
 	v4, v6 := withLength(n.V4), withLength(n.V6)
 	gate4, gate6 := gateways(n.Subnet)
-	_ = ip(ctx, "link del "+port) // Of an earlier life of the node; the kernel deletes it when it finds time.
-	if err := ip(ctx,
+	_ = machine.IPBatch(ctx, "link del "+port) // Of an earlier life of the node; the kernel deletes it when it finds time.
+	if err := machine.IPBatch(ctx,
 		"link add "+port+" type veth peer name eth0 netns "+strconv.Itoa(n.init.Process.Pid),
 		"link set "+port+" master "+bridgeName(n.Subnet), "link set "+port+" up",
 	); err != nil {
@@ -126,7 +124,7 @@ func (n *Node) PowerCut(ctx context.Context) {
 		d.abandon()
 	}
 	n.kill()
-	_ = ip(ctx, "link del p-"+n.Name) // It goes with the namespace, sooner or later.
+	_ = machine.IPBatch(ctx, "link del p-"+n.Name) // It goes with the namespace, sooner or later.
 }
 
 // kill ends the first process; the kernel ends all others before Wait returns.
@@ -170,7 +168,7 @@ func (n *Node) WriteFile(ctx context.Context, path, text string) error {
 }
 
 func (n *Node) run(ctx context.Context, spec machine.Spec, in io.Reader) (string, error) {
-	var out lockedBuffer
+	var out machine.Buffer
 	said := strings.Join(spec.Argv, " ")
 	p, err := n.Start(ctx, spec, machine.Stdio{In: in, Out: &out, Err: &out})
 	if err != nil {
@@ -184,22 +182,4 @@ func (n *Node) run(ctx context.Context, spec machine.Spec, in io.Reader) (string
 		return out.String(), fmt.Errorf("%s: %s: %w", n.Name, said, err)
 	}
 	return out.String(), nil
-}
-
-// lockedBuffer is a buffer that two streams write to.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

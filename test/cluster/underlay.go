@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os/exec"
-	"strings"
 
 	"github.com/causeway-net/causeway/test/lab/machine"
 )
@@ -32,7 +30,7 @@ func withLength(a netip.Addr) string {
 
 // makeUnderlay makes the subnets and the router between them, which is this process' network namespace.
 func makeUnderlay(ctx context.Context, subnets int) error {
-	if err := ip(ctx, "link set lo up", "addr add "+apiAddress+"/32 dev lo"); err != nil {
+	if err := machine.IPBatch(ctx, "link set lo up", "addr add "+apiAddress+"/32 dev lo"); err != nil {
 		return fmt.Errorf("make the router: %w", err)
 	}
 	for n := 1; n <= subnets; n++ {
@@ -40,15 +38,6 @@ func makeUnderlay(ctx context.Context, subnets int) error {
 		if err := machine.Bridge(ctx, bridgeName(n), []string{v4.String() + "/24", v6.String() + "/64"}, nil); err != nil {
 			return fmt.Errorf("make subnet %d: %w", n, err)
 		}
-	}
-	return nil
-}
-
-func ip(ctx context.Context, lines ...string) error {
-	cmd := exec.CommandContext(ctx, "ip", "-batch", "-")
-	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("ip: %w: %s(the commands were: %s)", err, out, strings.Join(lines, "; "))
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/causeway-net/causeway/test/lab/capture"
+	"github.com/causeway-net/causeway/test/lab/machine"
+	"github.com/causeway-net/causeway/test/resident"
 )
 
 // listening is what a capture says on standard error; standard output is for packets.
@@ -17,15 +19,15 @@ const listening = "listening on"
 // Capture is a running tcpdump.
 type Capture struct {
 	cmd *Cmd
-	out *lockedBuffer
+	out *machine.Buffer
 }
 
 // StartCapture starts tcpdump on an interface of a node or pod, and returns when it listens. The filter is pcap-filter(7).
 func StartCapture(ctx context.Context, at Place, iface, filter string) (*Capture, error) {
-	c := &Capture{out: &lockedBuffer{}}
+	c := &Capture{out: &machine.Buffer{}}
 	argv := []string{"tcpdump", "-i", iface, "-n", "-U", "--immediate-mode", "-s0", "-Z", "root", "-w", "-", filter}
 	if inUserNamespace() {
-		repo, err := repository()
+		repo, err := resident.Repository()
 		if err != nil {
 			return nil, err
 		}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -117,7 +116,7 @@ func (c *Cmd) Output() (string, error) {
 
 // CombinedOutput runs the command and returns everything it printed. An ExitError carries it too.
 func (c *Cmd) CombinedOutput() (string, error) {
-	out := &lockedBuffer{}
+	out := &machine.Buffer{}
 	c.Stdout, c.Stderr = out, out
 	err := c.Run()
 	if exit := (*ExitError)(nil); errors.As(err, &exit) {
@@ -167,24 +166,6 @@ func (c *Cmd) where() string {
 		at = "lab"
 	}
 	return at + ": " + strings.Join(c.spec.Argv, " ")
-}
-
-// lockedBuffer is a buffer that two streams write to.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func environment(name, otherwise string) string {

@@ -22,6 +22,7 @@ import (
 	"github.com/causeway-net/causeway/test/lab/controlplane"
 	"github.com/causeway-net/causeway/test/lab/machine"
 	"github.com/causeway-net/causeway/test/namespaces"
+	"github.com/causeway-net/causeway/test/resident"
 )
 
 const (
@@ -162,7 +163,7 @@ func (l *Lab) Stop() {
 
 func (l *Lab) start(ctx context.Context) (err error) {
 	begin := time.Now()
-	if l.Repo, err = repository(); err != nil {
+	if l.Repo, err = resident.Repository(); err != nil {
 		return err
 	}
 	if err := l.checkBinaries(); err != nil {
@@ -244,19 +245,6 @@ func (l *Lab) checkBinaries() error {
 		}
 	}
 	return nil
-}
-
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find the repository: %w", err)
-	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "config", "crd", "bases")); err == nil {
-			return dir, nil
-		}
-	}
-	return "", fmt.Errorf("find the repository: run this inside of it")
 }
 
 // Object gets an object of the cluster; key is "name" or "namespace/name".

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/causeway-net/causeway/test/lab/machine"
 	"github.com/causeway-net/causeway/test/lab/stream"
 )
 
@@ -77,13 +78,13 @@ func (l *Lab) ServeStreams(ctx context.Context, at Place) (*Cmd, error) {
 // Stream is a running TCP stream.
 type Stream struct {
 	cmd *Cmd
-	out *lockedBuffer
+	out *machine.Buffer
 }
 
 // StartStream connects to a ServeStreams and keeps the connection busy. Extra arguments are those of `lab-node stream`.
 func (l *Lab) StartStream(ctx context.Context, from Place, to netip.Addr, args ...string) (*Stream, error) {
 	argv := []string{l.Bin("lab-node"), "stream", "--to=" + netip.AddrPortFrom(to, StreamPort).String()}
-	s := &Stream{out: &lockedBuffer{}}
+	s := &Stream{out: &machine.Buffer{}}
 	s.cmd = from.Command(ctx, append(argv, args...)...)
 	s.cmd.Stdout = s.out
 	return s, startAndWaitForLine(s.cmd, "connected")
@@ -123,7 +124,7 @@ func startAndWaitForLine(c *Cmd, text string) error {
 		}
 		return io.MultiWriter(next, w)
 	}
-	errs := &lockedBuffer{}
+	errs := &machine.Buffer{}
 	if c.Stderr == nil {
 		c.Stderr = errs
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/test/lab/controlplane"
+	"github.com/causeway-net/causeway/test/resident"
 	"github.com/causeway-net/causeway/test/retry"
 )
 
@@ -99,7 +100,7 @@ func (b *bench) close() {
 // start starts a control plane with the pool and the pods' namespace in it.
 func (b *bench) start(ctx context.Context) error {
 	var err error
-	if b.repo, err = repository(); err != nil {
+	if b.repo, err = resident.Repository(); err != nil {
 		return err
 	}
 	if b.dir, err = os.MkdirTemp("", "causeway-scale"); err != nil {
@@ -122,20 +123,6 @@ func (b *bench) start(ctx context.Context) error {
 		return fmt.Errorf("create IPPool %s: %w", poolName, err)
 	}
 	return nil
-}
-
-// repository is the folder of this module: the binaries and manifests are in it.
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find the working folder: %w", err)
-	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-	}
-	return "", errors.New("run this inside of Causeway's repository")
 }
 
 func (b *bench) pool(ctx context.Context) (*v1alpha1.IPPool, error) {

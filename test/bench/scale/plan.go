@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+
+	"github.com/causeway-net/causeway/test/resident"
 )
 
 // planPackage holds the benchmarks of the agent's passes, at 10,000 blocks.
@@ -21,7 +23,7 @@ const (
 
 // partPlan runs the Go benchmarks of the agent's plan and shows what they say.
 func (b *bench) partPlan(ctx context.Context) error {
-	repo, err := repository()
+	repo, err := resident.Repository()
 	if err != nil {
 		return err
 	}

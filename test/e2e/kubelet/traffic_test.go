@@ -1,7 +1,6 @@
 package kubelet_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
@@ -9,7 +8,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,19 +57,11 @@ func (f *fixture) place(pod string) place {
 type pinger struct {
 	what    string
 	process machine.Process
-	mu      sync.Mutex
-	out     bytes.Buffer
+	out     machine.Buffer
 }
 
 // pingsASecond of each pinger.
 const pingsASecond = 20
-
-// Write takes what ping prints.
-func (p *pinger) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.Write(b)
-}
 
 // watch pings from one pod to another, in both families, until unwatch.
 func (f *fixture) watch(from, to string) {
@@ -80,7 +70,7 @@ func (f *fixture) watch(from, to string) {
 	for _, address := range b.addresses {
 		p := &pinger{what: fmt.Sprintf("from %s to %s, %s", from, to, address)}
 		argv := []string{"ping", "-q", "-n", "-i", fmt.Sprint(1.0 / pingsASecond), address.String()}
-		process, err := a.node.Start(context.WithoutCancel(f.t.Context()), machine.Spec{Netns: a.netns, Argv: argv}, machine.Stdio{Out: p, Err: p})
+		process, err := a.node.Start(context.WithoutCancel(f.t.Context()), machine.Spec{Netns: a.netns, Argv: argv}, machine.Stdio{Out: &p.out, Err: &p.out})
 		if err != nil {
 			f.t.Fatal(err)
 		}

@@ -227,6 +227,9 @@ func nodad(address string) string {
 	return ""
 }
 
+// IPBatch runs lines of ip(8) here. The error has what ip said, and the lines.
+func IPBatch(ctx context.Context, lines ...string) error { return ipBatch(ctx, nil, lines) }
+
 func ipBatch(ctx context.Context, prefix, lines []string) error {
 	argv := append(append([]string{}, prefix...), "ip", "-batch", "-")
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)

@@ -100,7 +100,7 @@ func (v *VM) Close() error {
 	for i, nic := range v.nics {
 		lines[i] = "link del " + nic
 	}
-	return ipBatch(context.Background(), lines)
+	return machine.IPBatch(context.Background(), lines...)
 }
 
 // kernelArguments make a kernel that is stuck say so, with what its CPUs do (loglevel 5), and end, which ends QEMU. The clock is the
@@ -132,7 +132,7 @@ func boot(ctx context.Context, o Options, accel string, limit time.Duration) (*V
 		v.nics = append(v.nics, tap)
 		args = append(args, nic(tap, SubnetMAC(subnet))...)
 	}
-	if err := ipBatch(ctx, lines); err != nil {
+	if err := machine.IPBatch(ctx, lines...); err != nil {
 		return nil, fmt.Errorf("make the virtual machine's NICs: %w", err)
 	}
 	log, err := os.OpenFile(filepath.Join(o.Dir, "vm.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
@@ -199,15 +199,6 @@ func lastWords(dir string) string {
 		}
 	}
 	return out
-}
-
-func ipBatch(ctx context.Context, lines []string) error {
-	cmd := exec.CommandContext(ctx, "ip", "-batch", "-")
-	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return errors.Join(fmt.Errorf("ip -batch: %s", out), err)
-	}
-	return nil
 }
 
 func usable(path string) bool {

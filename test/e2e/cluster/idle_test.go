@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
@@ -47,6 +48,26 @@ func requestsOfAgents(ctx context.Context, l *lab.Lab) (requests map[string]int,
 	return requests, leases, nil
 }
 
+// awaitQuiet waits until nothing was asked for a while, and returns what was asked by then.
+func awaitQuiet(t *testing.T, l *lab.Lab, quiet time.Duration) (requests map[string]int, leases int) {
+	t.Helper()
+	last := time.Now()
+	l.Eventually(t, 2*time.Minute, "all that pods and pools set off is written", func() error {
+		now, n, err := requestsOfAgents(t.Context(), l)
+		if err != nil {
+			return err
+		}
+		if !maps.Equal(now, requests) {
+			requests, last = now, time.Now()
+		}
+		if leases = n; time.Since(last) < quiet {
+			return fmt.Errorf("the last request was %s ago", time.Since(last))
+		}
+		return nil
+	})
+	return requests, leases
+}
+
 func TestAnIdleAgentAsksTheAPIServerForNothing(t *testing.T) {
 	const idle = time.Minute // it is what is measured
 	l := lab.Start(t, lab.Options{NoController: true})
@@ -60,25 +81,12 @@ func TestAnIdleAgentAsksTheAPIServerForNothing(t *testing.T) {
 	for _, p := range pods {
 		mustRecord(t, l, p)
 	}
-	var before map[string]int
-	var leases int
-	last := time.Now()
-	l.Eventually(t, 2*time.Minute, "all that pods and pools set off is written", func() error {
-		now, n, err := requestsOfAgents(ctx, l)
-		if err != nil {
-			return err
-		}
-		if fmt.Sprint(now) != fmt.Sprint(before) {
-			before, last = now, time.Now()
-		}
-		if leases = n; time.Since(last) < 15*time.Second { // lazy writes wait up to ten
-			return fmt.Errorf("the last request was %s ago", time.Since(last))
-		}
-		return nil
-	})
+	awaitQuiet(t, l, 15*time.Second) // Lazy writes wait up to ten.
+	// The controller says in an event that it no longer leads, which is none of the agents' requests.
 	if err := l.StopController("controller", syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	before, leases := awaitQuiet(t, l, 5*time.Second)
 	time.Sleep(idle)
 	after, more, err := requestsOfAgents(ctx, l)
 	if err != nil {

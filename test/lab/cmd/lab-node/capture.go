@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,10 +64,23 @@ func capturePackets(args []string) error {
 		return fmt.Errorf("write the capture: %w", err)
 	}
 	fmt.Fprintln(os.Stderr, "listening on", args[0])
+	// SIGINT ends the capture once what the kernel holds is read.
+	stop, done := signal.NotifyContext(context.Background(), unix.SIGINT)
+	defer done()
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}); err != nil {
+		return fmt.Errorf("set how long to wait for a packet: %w", err)
+	}
 	buffer := make([]byte, 16+65536)
 	for {
-		n, _, err := unix.Recvfrom(fd, buffer[16:], 0)
-		if errors.Is(err, unix.EINTR) {
+		flags := 0
+		if stop.Err() != nil {
+			flags = unix.MSG_DONTWAIT
+		}
+		n, _, err := unix.Recvfrom(fd, buffer[16:], flags)
+		switch {
+		case errors.Is(err, unix.EAGAIN) && flags != 0:
+			return nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
 			continue
 		}
 		if err != nil {

@@ -2,6 +2,19 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+// GivenLoan is a loan (IPBlock.spec.lent) whose range a node has given up for good: as the one that lends it, or as the one that had it.
+type GivenLoan struct {
+	// cidr is the range.
+	// +kubebuilder:validation:MaxLength=49
+	// +kubebuilder:validation:Pattern=`^[0-9a-fA-F:.]+/[0-9]{1,3}$`
+	CIDR string `json:"cidr"`
+
+	// id is the loan's.
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[-0-9a-f]+\.[0-9]+$`
+	ID string `json:"id"`
+}
+
 // PoolClaim is what one node asks of one pool.
 type PoolClaim struct {
 	// pool is the name of the IPPool.
@@ -39,6 +52,21 @@ type PoolClaim struct {
 	// +listType=set
 	// +optional
 	Released []string `json:"released,omitempty"`
+
+	// asks are the addresses that pods of this node wait for by name and that it does not have.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=39
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="not an IP address"
+	// +listType=set
+	// +optional
+	Asks []string `json:"asks,omitempty"`
+
+	// given are the loans, of this node's blocks or to this node, whose ranges it does not use and will not use again under their ids.
+	// +kubebuilder:validation:MaxItems=1024
+	// +listType=map
+	// +listMapKey=id
+	// +optional
+	Given []GivenLoan `json:"given,omitempty"`
 }
 
 // BlockClaimSpec is what a node asks the controller for.

@@ -2,6 +2,41 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+// Loan is a range of a block that another node than the block's has, or is to have.
+// +kubebuilder:validation:XValidation:rule="self.cidr == oldSelf.cidr && self.node == oldSelf.node && self.fixed == oldSelf.fixed && (self.granted || !oldSelf.granted)",message="a loan keeps its cidr and node, and once granted it stays so until it ends"
+type Loan struct {
+	// cidr is the range.
+	// +kubebuilder:validation:MaxLength=49
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked() && string(cidr(self)) == self",message="not a CIDR in canonical form"
+	CIDR string `json:"cidr"`
+
+	// node is the name of the Node that has the range, or asks for it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
+	Node string `json:"node"`
+
+	// nodeAddresses are the addresses of that node on the underlay, at most one for each family.
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:items:MaxLength=39
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="not an IP address"
+	// +listType=atomic
+	// +optional
+	NodeAddresses []string `json:"nodeAddresses,omitempty"`
+
+	// fixed says that only pods get addresses of the range that ask for these by name.
+	Fixed bool `json:"fixed"`
+
+	// granted says that the range is that node's. Before, the block's node is asked to give it up.
+	Granted bool `json:"granted"`
+
+	// id tells this loan from all others: the block's UID, a dot, and the block's generation that the loan came with. Who gives the
+	// range up does so for this id.
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[-0-9a-f]+\.[0-9]+$`
+	ID string `json:"id"`
+}
+
 // IPBlockSpec is all that other nodes need to route to a block.
 // +kubebuilder:validation:XValidation:rule="self.cidr == oldSelf.cidr && self.pool == oldSelf.pool && self.node == oldSelf.node",message="a block keeps its cidr, pool and node for life"
 // +kubebuilder:validation:XValidation:rule="!has(self.addresses) || (has(self.nodeAddresses) ? self.addresses == self.nodeAddresses.join(',') : self.addresses.size() == 0)",message="addresses must be the nodeAddresses, joined by commas"
@@ -30,6 +65,13 @@ type IPBlockSpec struct {
 	// +listType=atomic
 	// +optional
 	NodeAddresses []string `json:"nodeAddresses,omitempty"`
+
+	// lent are the ranges of the block that other nodes have or are to have. No two of them overlap.
+	// +kubebuilder:validation:MaxItems=256
+	// +listType=map
+	// +listMapKey=id
+	// +optional
+	Lent []Loan `json:"lent,omitempty"`
 
 	// addresses are the nodeAddresses once more, joined by commas, for the columns of kubectl. An admission policy writes it.
 	// +kubebuilder:validation:MaxLength=80

@@ -114,6 +114,22 @@ func TestSVG(t *testing.T) {
 	}
 }
 
+// Lines are sessions with routers and those that are down; boxes count the rest. A page's policy may forbid style sheets.
+func TestLines(t *testing.T) {
+	text := string(picture.Compute(cluster(4)).SVG())
+	if got := strings.Count(text, "<path"); got != 5 {
+		t.Errorf("%d lines, want one to the router from each of 4 nodes, and one for the session that is down", got)
+	}
+	for _, want := range []string{"BGP session of node0 with node2: down", ">BGP 3 of 4<", ">BGP 4 of 4<", ">BGP: 6 of 7 sessions are established."} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the picture does not say %q", want)
+		}
+	}
+	if strings.Contains(text, "<style") || strings.Contains(text, " style=") {
+		t.Error("the picture brings a style sheet")
+	}
+}
+
 func TestSizes(t *testing.T) {
 	for _, nodes := range []int{0, 1, 7, 300} {
 		c := cluster(nodes)

@@ -20,6 +20,7 @@ type View interface {
 	// Reserved are the addresses that no pod gets, whatever pool they are in.
 	Reserved() *reservation.Set
 	OwnBlocks() []cluster.Block
+	Block(cidr netip.Prefix) (cluster.Block, bool)
 	// Node reports false where the Node does not exist.
 	Node() (cluster.Node, bool)
 }
@@ -28,6 +29,9 @@ type View interface {
 type Book interface {
 	SetPools(pools []addressbook.Pool)
 	SetBlocks(blocks []addressbook.Block)
+	// Given returns the loans that the node has given up, EndLoans says which of them are over.
+	Given() []addressbook.Given
+	EndLoans(ids []string)
 	// Shares returns the node's share of every pool, and how long until it may change by itself, 0 for never.
 	Shares() ([]addressbook.Share, time.Duration)
 }
@@ -52,7 +56,7 @@ type Ledger struct {
 	wake chan struct{}
 	// settling keeps an older reading of the view from replacing a newer one.
 	settling sync.Mutex
-	saved    []netip.Prefix // released blocks that are written down
+	saved    written // what is written down
 }
 
 // NewLedger returns a ledger. Nothing runs yet.
@@ -86,17 +90,14 @@ func (l *Ledger) Run(ctx context.Context) {
 // Settle is one turn of Run. It returns how long until a block may become surplus, 0 for never.
 func (l *Ledger) Settle() time.Duration {
 	l.o.Book.SetPools(l.SettlePools())
-	var own []addressbook.Block
-	for _, b := range l.o.View.OwnBlocks() {
-		own = append(own, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Terminating: b.Terminating})
-	}
-	l.o.Book.SetBlocks(own)
+	l.o.Book.SetBlocks(ownBlocks(l.o.View))
+	l.o.Book.EndLoans(ended(l.o.View, l.o.Book.Given()))
 	shares, again := l.o.Book.Shares()
-	if released := releasedIn(shares); !slices.Equal(released, l.saved) {
+	if given := givenUp(shares); !given.equal(l.saved) {
 		if err := l.o.Save(); err != nil {
-			l.o.Log.Error(err, "Can't write down which blocks are released")
+			l.o.Log.Error(err, "Can't write down which blocks are released, and which loans are given up")
 		}
-		l.saved = released
+		l.saved = given
 	}
 	l.o.Told(shares)
 	return again
@@ -110,11 +111,25 @@ func (l *Ledger) SettlePools() []addressbook.Pool {
 	return l.o.Pools.set(l.o.View.Pools(), l.o.View.Reserved(), node, exists)
 }
 
-func releasedIn(shares []addressbook.Share) []netip.Prefix {
-	var out []netip.Prefix
+// written is what the node has given up for good.
+type written struct {
+	released []netip.Prefix
+	loans    []string
+}
+
+func (w written) equal(o written) bool {
+	return slices.Equal(w.released, o.released) && slices.Equal(w.loans, o.loans)
+}
+
+func givenUp(shares []addressbook.Share) written {
+	var out written
 	for _, s := range shares {
-		out = append(out, s.Released...)
+		out.released = append(out.released, s.Released...)
+		for _, g := range s.Given {
+			out.loans = append(out.loans, g.ID)
+		}
 	}
-	slices.SortFunc(out, netip.Prefix.Compare)
+	slices.SortFunc(out.released, netip.Prefix.Compare)
+	slices.Sort(out.loans)
 	return out
 }

@@ -47,6 +47,16 @@ func (n *neighbours) OwnBlocks() []cluster.Block {
 	return n.blocks
 }
 
+func (n *neighbours) Block(cidr netip.Prefix) (cluster.Block, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := slices.IndexFunc(n.blocks, func(b cluster.Block) bool { return b.CIDR == cidr })
+	if i < 0 {
+		return cluster.Block{}, false
+	}
+	return n.blocks[i], true
+}
+
 func (n *neighbours) save() error {
 	n.note("save")
 	return n.fail

@@ -90,7 +90,7 @@ func workOut(in cluster.Pool, node cluster.Node, exists bool) pool {
 			BlockCapacity: int(min(v1alpha1.UsableAddresses(netip.PrefixFrom(cidr.Addr(), o.Spec.BlockBits())), 1<<16)),
 		},
 	}
-	out.Namespaces = limitsOf(o)
+	out.Namespaces, out.Travels = limitsOf(o), out.fixedAllowed
 	wanted := !o.Spec.Disabled && o.DeletionTimestamp == nil
 	sound := !has(o, v1alpha1.ConditionOverlapping) && !has(o, v1alpha1.ConditionConflicting)
 	out.Usable = wanted && sound && exists && selector(o.Spec.NodeSelector).Matches(labels.Set(node.Labels))

@@ -26,6 +26,7 @@ type checkpoint struct {
 	Endpoints  []addressbook.Endpoint `json:"endpoints"`
 	Held       []addressbook.Block    `json:"held"`
 	Released   []netip.Prefix         `json:"released"`
+	Given      []addressbook.Given    `json:"given,omitempty"`
 	PeerRoutes []plan.PeerRoute       `json:"peerRoutes"`
 }
 
@@ -55,18 +56,20 @@ func (a *Agent) snapshot() any {
 	if view == nil {
 		return nil
 	}
-	c := checkpoint{View: view, Endpoints: a.book.Endpoints(), PeerRoutes: a.bgp.PeerRoutes()}
+	c := checkpoint{View: view, Endpoints: a.book.Endpoints(), Given: a.book.Given(), PeerRoutes: a.bgp.PeerRoutes()}
 	for _, b := range a.book.Blocks() {
 		if b.Released {
 			c.Released = append(c.Released, b.CIDR)
 		}
-		c.Held = append(c.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool})
+		c.Held = append(c.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Loan: b.Loan, Fixed: b.Fixed})
 	}
 	return c
 }
 
 // past returns what the address book takes over from a checkpoint.
-func (c *checkpoint) past() records.Past { return records.Past{Held: c.Held, Released: c.Released} }
+func (c *checkpoint) past() records.Past {
+	return records.Past{Held: c.Held, Released: c.Released, Given: c.Given}
+}
 
 // saveWithin says how soon a change of the view has to be in the checkpoint.
 func saveWithin(c cluster.Change) time.Duration {

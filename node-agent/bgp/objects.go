@@ -35,7 +35,7 @@ type CachedObjects struct {
 	watched map[string]bool // kinds that are watched from their first use on
 
 	mu       sync.Mutex
-	blocks   map[string]bgpplan.Block // of this node, by the IPBlock's name
+	blocks   map[string][]bgpplan.Block // of this node, by the IPBlock's name
 	cordoned bool
 	// addresses are the last that each node said, by the NodeNetwork's UID: see lastAddresses.
 	addresses map[string][]v1alpha1.NodeAddress
@@ -50,7 +50,7 @@ type Waker interface {
 // NewCachedObjects returns the objects that a node's plan is made of. Call Watch before the caches are started.
 func NewCachedObjects(node string, c Cache, p *Passwords) *CachedObjects {
 	return &CachedObjects{
-		node: node, cache: c, passwords: p, watched: map[string]bool{}, blocks: map[string]bgpplan.Block{}, addresses: map[string][]v1alpha1.NodeAddress{},
+		node: node, cache: c, passwords: p, watched: map[string]bool{}, blocks: map[string][]bgpplan.Block{}, addresses: map[string][]v1alpha1.NodeAddress{},
 	}
 }
 
@@ -123,24 +123,46 @@ func peerFactsDiffer(before, after client.Object) bool {
 	return !ok || !alsoOK || b.Generation != a.Generation || !maps.Equal(b.Labels, a.Labels) || !slices.Equal(b.Status.Addresses, a.Status.Addresses)
 }
 
-// useBlock keeps the blocks of this node. Those of others are nothing to BGP.
+// useBlock keeps the blocks of this node, and the ranges that it has of those of others. All else is nothing to BGP.
 func (o *CachedObjects) useBlock(object client.Object, gone bool) {
 	b, ok := object.(*v1alpha1.IPBlock)
 	if !ok {
 		return
 	}
 	o.mu.Lock()
-	before, had := o.blocks[b.Name]
+	before := o.blocks[b.Name]
 	delete(o.blocks, b.Name)
-	cidr, err := netip.ParsePrefix(b.Spec.CIDR) // the API admits no other
-	if own := b.Spec.Node == o.node && !gone && err == nil; own {
-		o.blocks[b.Name] = bgpplan.Block{CIDR: cidr.Masked(), Pool: b.Spec.Pool}
+	var after []bgpplan.Block
+	if !gone {
+		after = o.ownParts(b)
 	}
-	after, has := o.blocks[b.Name]
+	if len(after) > 0 {
+		o.blocks[b.Name] = after
+	}
 	o.mu.Unlock()
-	if had != has || before != after {
+	if !slices.Equal(before, after) {
 		o.loop.Wake()
 	}
+}
+
+// ownParts returns what this node has of a block: all of it, or ranges that it was lent.
+func (o *CachedObjects) ownParts(b *v1alpha1.IPBlock) []bgpplan.Block {
+	var texts []string
+	if b.Spec.Node == o.node {
+		texts = append(texts, b.Spec.CIDR)
+	}
+	for _, l := range b.Spec.Lent {
+		if l.Granted && l.Node == o.node {
+			texts = append(texts, l.CIDR)
+		}
+	}
+	var out []bgpplan.Block
+	for _, text := range texts {
+		if cidr, err := netip.ParsePrefix(text); err == nil { // the API admits no other
+			out = append(out, bgpplan.Block{CIDR: cidr.Masked(), Pool: b.Spec.Pool})
+		}
+	}
+	return out
 }
 
 // useNode keeps whether the own Node is cordoned. The cache has no other.
@@ -195,7 +217,7 @@ func (o *CachedObjects) Read(ctx context.Context) (bgpplan.Input, error) {
 	}
 	o.mu.Lock()
 	for _, name := range slices.Sorted(maps.Keys(o.blocks)) {
-		in.Blocks = append(in.Blocks, o.blocks[name])
+		in.Blocks = append(in.Blocks, o.blocks[name]...)
 	}
 	o.mu.Unlock()
 	if err := o.readServices(ctx, &in); err != nil {

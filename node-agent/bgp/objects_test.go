@@ -71,12 +71,20 @@ func TestOnlyOwnBlocksWake(t *testing.T) {
 		{"our own again", block("a", "10.0.0.0/26"), false, 3, 1},
 		{"gone", block("a", "10.0.0.0/26"), true, 4, 0},
 		{"another node's gone", block("b", "10.0.0.0/26"), true, 4, 0},
+		{"a range of it is asked for", lent(block("b", "10.0.0.0/26"), "a", false), false, 4, 0},
+		{"a range of it is ours", lent(block("b", "10.0.0.0/26"), "a", true), false, 5, 1},
+		{"a third node's", lent(block("b", "10.0.0.0/26"), "c", true), false, 6, 0},
 	} {
 		o.useBlock(step.block, step.gone)
 		if w.woken != step.woken || len(o.blocks) != step.blocks {
 			t.Errorf("%s: woken %d times, %d blocks", step.what, w.woken, len(o.blocks))
 		}
 	}
+}
+
+func lent(b *v1alpha1.IPBlock, to string, granted bool) *v1alpha1.IPBlock {
+	b.Spec.Lent = []v1alpha1.Loan{{CIDR: "10.0.0.5/32", Node: to, Granted: granted}}
+	return b
 }
 
 func TestCordonedNode(t *testing.T) {

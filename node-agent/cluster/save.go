@@ -32,6 +32,12 @@ type SavedBlock struct {
 	NodeAddresses []netip.Addr `json:"nodeAddresses,omitempty"`
 	Created       time.Time    `json:"created"`
 	Terminating   bool         `json:"terminating,omitempty"`
+	UID           string       `json:"uid,omitempty"`
+	Generation    int64        `json:"generation,omitempty"`
+	Loans         []Loan       `json:"loans,omitempty"`
+	Loan          string       `json:"loan,omitempty"`
+	Fixed         bool         `json:"fixed,omitempty"`
+	Lender        string       `json:"lender,omitempty"`
 }
 
 // Snapshot returns what a checkpoint keeps of the view. It is nil as long as nothing is known.
@@ -50,6 +56,7 @@ func (v *View) Snapshot() *SavedView {
 	for _, b := range v.shown.blocks {
 		out.Blocks = append(out.Blocks, SavedBlock{
 			CIDR: b.CIDR, Pool: b.Pool, Node: b.Node, NodeAddresses: b.NodeAddresses, Created: b.Created, Terminating: b.Terminating,
+			UID: b.UID, Generation: b.Generation, Loans: b.Loans, Loan: b.Loan, Fixed: b.Fixed, Lender: b.Lender,
 		})
 	}
 	out.Reserved = reservation.Union(slices.Collect(maps.Values(v.shown.reservations))...).Texts()
@@ -74,9 +81,10 @@ func (v *View) Restore(in *SavedView) {
 		}
 	}
 	for _, b := range in.Blocks {
-		shown.blocks[b.CIDR] = Block{Terminating: b.Terminating, Block: plan.Block{
-			CIDR: b.CIDR, Pool: b.Pool, Node: b.Node, NodeAddresses: b.NodeAddresses, Created: b.Created,
-		}}
+		shown.blocks[b.CIDR] = Block{
+			Terminating: b.Terminating, UID: b.UID, Generation: b.Generation, Loans: b.Loans, Loan: b.Loan, Fixed: b.Fixed,
+			Block: plan.Block{CIDR: b.CIDR, Pool: b.Pool, Node: b.Node, NodeAddresses: b.NodeAddresses, Created: b.Created, Lender: b.Lender},
+		}
 	}
 	shown.reservations[""], _ = reservation.Parse(in.Reserved, netip.Prefix{})
 	for name, addresses := range in.Networks {

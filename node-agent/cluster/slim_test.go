@@ -35,8 +35,8 @@ func TestSlimKeepsWhatIsRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	parsed, _ := parseBlock(block())
-	if slimmed, ok := parseBlock(first); !ok || !slimmed.equal(parsed) || !slimmed.Terminating {
+	parsed, _, _ := parseBlock(block())
+	if slimmed, _, ok := parseBlock(first); !ok || !slimmed.equal(parsed) || !slimmed.Terminating {
 		t.Errorf("the view sees %+v, before %+v", slimmed, parsed)
 	}
 	if first.Finalizers != nil || first.Annotations != nil || first.ManagedFields != nil || first.UID != "u" || first.ResourceVersion != "7" {

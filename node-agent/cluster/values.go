@@ -27,6 +27,23 @@ type Block struct {
 	plan.Block
 	// Terminating blocks get no new pods.
 	Terminating bool
+	// UID and Generation are the object's.
+	UID        string
+	Generation int64
+	// Loans are the ranges of the block that other nodes have or are to have.
+	Loans []Loan
+	// Loan is what a lent range is lent under; "" for a block.
+	Loan string
+	// Fixed ranges serve only pods that ask for an address of them.
+	Fixed bool
+}
+
+// Loan is a range of a block that another node has or is to have.
+type Loan struct {
+	CIDR netip.Prefix `json:"cidr"`
+	ID   string       `json:"id"`
+	// Granted says that the other node has it. Before, the block's node is asked to give it up.
+	Granted bool `json:"granted,omitempty"`
 }
 
 // Node is the agent's own Node.
@@ -91,20 +108,35 @@ func (p Pool) servesLike(o Pool) bool {
 		})
 }
 
-// parseBlock reports false for a block that the API would not admit.
-func parseBlock(o *v1alpha1.IPBlock) (Block, bool) {
+// parseBlock returns a block and the ranges of it that other nodes have, each like a small block of that node. It reports false for a block
+// that the API would not admit.
+func parseBlock(o *v1alpha1.IPBlock) (block Block, lent []Block, ok bool) {
 	cidr, err := netip.ParsePrefix(o.Spec.CIDR)
 	if err != nil {
-		return Block{}, false
+		return Block{}, nil, false
 	}
-	return Block{Terminating: o.DeletionTimestamp != nil, Block: plan.Block{
+	block = Block{Terminating: o.DeletionTimestamp != nil, UID: string(o.UID), Generation: o.Generation, Block: plan.Block{
 		CIDR: cidr, Pool: o.Spec.Pool, Node: o.Spec.Node, NodeAddresses: parseAddresses(o.Spec.NodeAddresses), Created: o.CreationTimestamp.Time,
-	}}, true
+	}}
+	for _, l := range o.Spec.Lent {
+		part, err := netip.ParsePrefix(l.CIDR)
+		if err != nil || part.Bits() <= cidr.Bits() || !cidr.Contains(part.Addr()) {
+			continue // The controller writes none.
+		}
+		block.Loans = append(block.Loans, Loan{CIDR: part.Masked(), ID: l.ID, Granted: l.Granted})
+		if l.Granted {
+			lent = append(lent, Block{Loan: l.ID, Fixed: l.Fixed, Block: plan.Block{
+				CIDR: part.Masked(), Pool: o.Spec.Pool, Node: l.Node, NodeAddresses: parseAddresses(l.NodeAddresses), Created: block.Created, Lender: o.Spec.Node,
+			}})
+		}
+	}
+	return block, lent, true
 }
 
 func (b Block) equal(o Block) bool {
 	return b.CIDR == o.CIDR && b.Pool == o.Pool && b.Node == o.Node && b.Terminating == o.Terminating && b.Created.Equal(o.Created) &&
-		slices.Equal(b.NodeAddresses, o.NodeAddresses)
+		slices.Equal(b.NodeAddresses, o.NodeAddresses) && b.UID == o.UID && b.Generation == o.Generation && b.Loan == o.Loan && b.Fixed == o.Fixed &&
+		b.Lender == o.Lender && slices.Equal(b.Loans, o.Loans)
 }
 
 // parseNetwork returns the addresses of another node, or of this one, with the lengths of their subnets.

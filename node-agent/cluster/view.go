@@ -51,7 +51,8 @@ const (
 type contents struct {
 	pools      map[string]Pool
 	blocks     map[netip.Prefix]Block
-	networks   map[string][]netip.Prefix // addresses, with the lengths of their subnets
+	lent       map[netip.Prefix][]netip.Prefix // block to the ranges of it that other nodes have
+	networks   map[string][]netip.Prefix       // addresses, with the lengths of their subnets
 	namespaces map[string]Namespace
 	// reservations are the addresses that no pod gets, by the IPReservation's name.
 	reservations map[string]*reservation.Set
@@ -60,7 +61,7 @@ type contents struct {
 
 func newContents() *contents {
 	return &contents{
-		pools: map[string]Pool{}, blocks: map[netip.Prefix]Block{}, networks: map[string][]netip.Prefix{}, namespaces: map[string]Namespace{},
+		pools: map[string]Pool{}, blocks: map[netip.Prefix]Block{}, lent: map[netip.Prefix][]netip.Prefix{}, networks: map[string][]netip.Prefix{}, namespaces: map[string]Namespace{},
 		reservations: map[string]*reservation.Set{},
 	}
 }
@@ -122,7 +123,7 @@ func (v *View) Block(cidr netip.Prefix) (Block, bool) {
 	return b, ok
 }
 
-// OwnBlocks returns the blocks of this node.
+// OwnBlocks returns the blocks of this node, and the ranges that it has of those of others.
 func (v *View) OwnBlocks() []Block {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
@@ -224,17 +225,24 @@ func (v *View) dropPool(name string) {
 	})
 }
 
-func (v *View) setBlock(b Block) {
+// setBlock notes a block, and the ranges of it that other nodes have.
+func (v *View) setBlock(b Block, lent []Block) {
 	v.change(func(c *contents) Change {
-		before, known := c.blocks[b.CIDR]
-		if known && b.equal(before) {
-			return 0
+		out := v.put(c, b)
+		next := make([]netip.Prefix, 0, len(lent))
+		for _, l := range lent {
+			next = append(next, l.CIDR)
 		}
-		c.blocks[b.CIDR] = b
-		v.blockLog.add(b.CIDR)
-		out := v.whose(b)
-		if known {
-			out |= v.whose(before)
+		for _, cidr := range c.lent[b.CIDR] {
+			if !slices.Contains(next, cidr) {
+				out |= v.remove(c, cidr)
+			}
+		}
+		for _, l := range lent {
+			out |= v.put(c, l)
+		}
+		if c.lent[b.CIDR] = next; len(next) == 0 {
+			delete(c.lent, b.CIDR)
 		}
 		return out
 	})
@@ -242,14 +250,37 @@ func (v *View) setBlock(b Block) {
 
 func (v *View) dropBlock(cidr netip.Prefix) {
 	v.change(func(c *contents) Change {
-		before, known := c.blocks[cidr]
-		if !known {
-			return 0
+		out := v.remove(c, cidr)
+		for _, lent := range c.lent[cidr] {
+			out |= v.remove(c, lent)
 		}
-		delete(c.blocks, cidr)
-		v.blockLog.add(cidr)
-		return v.whose(before)
+		delete(c.lent, cidr)
+		return out
 	})
+}
+
+func (v *View) put(c *contents, b Block) Change {
+	before, known := c.blocks[b.CIDR]
+	if known && b.equal(before) {
+		return 0
+	}
+	c.blocks[b.CIDR] = b
+	v.blockLog.add(b.CIDR)
+	out := v.whose(b)
+	if known {
+		out |= v.whose(before)
+	}
+	return out
+}
+
+func (v *View) remove(c *contents, cidr netip.Prefix) Change {
+	before, known := c.blocks[cidr]
+	if !known {
+		return 0
+	}
+	delete(c.blocks, cidr)
+	v.blockLog.add(cidr)
+	return v.whose(before)
 }
 
 func (v *View) whose(b Block) Change {

@@ -121,6 +121,39 @@ func block(cidr, node string) *v1alpha1.IPBlock {
 	return &v1alpha1.IPBlock{Spec: v1alpha1.IPBlockSpec{CIDR: cidr, Node: node, Pool: "p", NodeAddresses: []string{"192.168.0.9"}}}
 }
 
+// TestALentRangeIsABlockOfWhoHasIt: what another node has of a block is shown as a small block of that node, and goes with the block.
+func TestALentRangeIsABlockOfWhoHasIt(t *testing.T) {
+	v, told := liveView()
+	h := v.blockHandler()
+	lent := func(to string, granted bool) *v1alpha1.IPBlock {
+		b := block("10.0.0.64/26", "n2")
+		b.Spec.Lent = []v1alpha1.Loan{{CIDR: "10.0.0.70/32", Node: to, Granted: granted, ID: "u.2", NodeAddresses: []string{"192.168.0.1"}}}
+		return b
+	}
+	h.Set(lent("n1", false))
+	if got := told(); got != OtherBlocks || len(v.BlocksSince(0).Set) != 1 {
+		t.Errorf("a loan that is not granted told %b, shows %v", got, v.BlocksSince(0).Set)
+	}
+	h.Set(lent("n1", true))
+	own := v.OwnBlocks()
+	if got := told(); got != OwnBlocks|OtherBlocks || len(own) != 1 || own[0].Loan != "u.2" || own[0].Lender != "n2" || own[0].CIDR.String() != "10.0.0.70/32" {
+		t.Errorf("a loan told %b, shows %+v", got, own)
+	}
+	h.Set(lent("n3", true))
+	if got := told(); got&OwnBlocks == 0 || len(v.OwnBlocks()) != 0 || len(v.BlocksSince(0).Set) != 2 {
+		t.Errorf("a loan to another node told %b, shows %v", got, v.BlocksSince(0).Set)
+	}
+	h.Set(block("10.0.0.64/26", "n2"))
+	if told(); len(v.BlocksSince(0).Set) != 1 {
+		t.Errorf("after the loan: %v", v.BlocksSince(0).Set)
+	}
+	h.Set(lent("n1", true))
+	h.Drop(block("10.0.0.64/26", "n2"))
+	if len(v.BlocksSince(0).Set) != 0 {
+		t.Errorf("after the block: %v", v.BlocksSince(0).Set)
+	}
+}
+
 func TestBlocksTellWhoseTheyAre(t *testing.T) {
 	v, told := liveView()
 	h := v.blockHandler()

@@ -106,12 +106,12 @@ func (v *View) reservationHandler() Handler[*v1alpha1.IPReservation] {
 func (v *View) blockHandler() Handler[*v1alpha1.IPBlock] {
 	return Handler[*v1alpha1.IPBlock]{
 		Set: func(o *v1alpha1.IPBlock) {
-			if b, ok := parseBlock(o); ok {
-				v.setBlock(b)
+			if b, lent, ok := parseBlock(o); ok {
+				v.setBlock(b, lent)
 			}
 		},
 		Drop: func(o *v1alpha1.IPBlock) {
-			if b, ok := parseBlock(o); ok {
+			if b, _, ok := parseBlock(o); ok {
 				v.dropBlock(b.CIDR)
 			}
 		},

@@ -58,6 +58,8 @@ type Past struct {
 	// Held are the blocks that the node has or had, Released those that it gave back.
 	Held     []addressbook.Block
 	Released []netip.Prefix
+	// Given are the loans whose ranges it gave up.
+	Given []addressbook.Given
 }
 
 // Options are what a Keeper is made of.

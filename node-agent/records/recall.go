@@ -124,6 +124,7 @@ func (k *Keeper) Remember(endpoints []addressbook.Endpoint, past Past) error {
 func (k *Keeper) begin(past Past) {
 	k.begun = true
 	k.o.Book.SetReleased(past.Released)
+	k.o.Book.SetGiven(past.Given)
 	k.o.Book.SetHeld(past.Held)
 }
 

@@ -44,13 +44,18 @@ func (s Source) Past(ctx context.Context) (Past, error) {
 	}
 	var past Past
 	for _, b := range s.OwnBlocks() {
-		past.Held = append(past.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool})
+		past.Held = append(past.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Loan: b.Loan, Fixed: b.Fixed})
 	}
 	for _, p := range claim.Spec.Pools {
 		for _, cidr := range prefixes(p.Held) {
 			past.Held = append(past.Held, addressbook.Block{CIDR: cidr, Pool: p.Pool})
 		}
 		past.Released = append(past.Released, prefixes(p.Released)...)
+		for _, g := range p.Given {
+			if cidr, err := netip.ParsePrefix(g.CIDR); err == nil {
+				past.Given = append(past.Given, addressbook.Given{CIDR: cidr.Masked(), Pool: p.Pool, ID: g.ID})
+			}
+		}
 	}
 	return past, nil
 }

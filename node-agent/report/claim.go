@@ -22,6 +22,7 @@ const (
 	maxPools  = 256
 	maxBlocks = 1024
 	maxCount  = 65536
+	maxAsks   = 64
 )
 
 // claimLimits let a burst of pods ask for blocks quickly, and a quiet node not write at all.
@@ -116,6 +117,7 @@ func (c *Claim) spec(stored *v1alpha1.BlockClaim) (*v1alpha1.BlockClaim, Urgency
 	for _, s := range c.shares[:min(len(c.shares), maxPools)] {
 		next.Spec.Pools = append(next.Spec.Pools, v1alpha1.PoolClaim{
 			Pool: s.Pool, Wanted: count(s.Wanted), Waiting: count(s.Waiting), Held: texts(s.Held), Released: texts(s.Released),
+			Asks: asks(s.Asks), Given: given(s.Given),
 		})
 	}
 	return next, specUrgency(stored.Spec, next.Spec)
@@ -132,7 +134,7 @@ func releasedIn(claim *v1alpha1.BlockClaim) (out []netip.Prefix) {
 	return out
 }
 
-// specUrgency is Urgent where pods wait or blocks go back, Lazy where less is asked for than before.
+// specUrgency is Urgent where pods wait, or blocks or loans go back, Lazy where less is asked for than before.
 func specUrgency(before, after v1alpha1.BlockClaimSpec) Urgency {
 	if equality.Semantic.DeepEqual(before, after) {
 		return Unchanged
@@ -143,7 +145,7 @@ func specUrgency(before, after v1alpha1.BlockClaimSpec) Urgency {
 	}
 	for _, p := range after.Pools {
 		b := known[p.Pool]
-		if p.Waiting > b.Waiting || p.Wanted > b.Wanted || !slices.Equal(p.Released, b.Released) {
+		if p.Waiting > b.Waiting || p.Wanted > b.Wanted || !slices.Equal(p.Released, b.Released) || !slices.Equal(p.Asks, b.Asks) || !slices.Equal(p.Given, b.Given) {
 			return Urgent
 		}
 	}
@@ -190,6 +192,22 @@ func reportUrgency(before, after v1alpha1.PoolReport, reported bool) Urgency {
 		return Lazy
 	}
 	return Unchanged
+}
+
+func asks(addresses []netip.Addr) []string {
+	var out []string
+	for _, a := range addresses[:min(len(addresses), maxAsks)] {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+func given(loans []addressbook.Given) []v1alpha1.GivenLoan {
+	var out []v1alpha1.GivenLoan
+	for _, g := range loans[:min(len(loans), maxBlocks)] {
+		out = append(out, v1alpha1.GivenLoan{CIDR: g.CIDR.String(), ID: g.ID})
+	}
+	return out
 }
 
 func count(n int) int32 { return int32(min(max(n, 0), maxCount)) }

@@ -62,6 +62,7 @@ type checkpoint struct {
 	Endpoints []addressbook.Endpoint `json:"endpoints"`
 	Held      []addressbook.Block    `json:"held"`
 	Released  []netip.Prefix         `json:"released"`
+	Given     []addressbook.Given    `json:"given,omitempty"`
 }
 
 func (m *machine) checkpointPath() string { return filepath.Join(m.dir, "checkpoint") }
@@ -160,12 +161,12 @@ func (a *agent) snapshot() any {
 	if view == nil {
 		return nil
 	}
-	c := checkpoint{View: view, Endpoints: a.book.Endpoints()}
+	c := checkpoint{View: view, Endpoints: a.book.Endpoints(), Given: a.book.Given()}
 	for _, b := range a.book.Blocks() {
 		if b.Released {
 			c.Released = append(c.Released, b.CIDR)
 		}
-		c.Held = append(c.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool})
+		c.Held = append(c.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Loan: b.Loan, Fixed: b.Fixed})
 	}
 	return c
 }
@@ -274,7 +275,7 @@ func (a *agent) remember() bool {
 		a.remembered = true
 		a.view.Restore(a.saved.View)
 		a.ledger.SettlePools()
-		err = a.keeper.Remember(a.saved.Endpoints, noderecords.Past{Held: a.saved.Held, Released: a.saved.Released})
+		err = a.keeper.Remember(a.saved.Endpoints, noderecords.Past{Held: a.saved.Held, Released: a.saved.Released, Given: a.saved.Given})
 	} else {
 		a.blind.Store(true)
 		err = a.keeper.Remember(nil, noderecords.Past{})

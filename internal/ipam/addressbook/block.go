@@ -17,6 +17,11 @@ type block struct {
 	pool     string
 	used     []uint64
 	reserved []uint64 // bit i is set when address i is given to nobody; nil for none
+	lent     []uint64 // bit i is set when address i is another node's; nil for none
+	kept     bool     // the first address is kept for the node's tunnels
+	loan     string   // the id under which this is lent to the node; "" for a block of its own
+	fixed    bool     // only pods that ask for an address of it get one
+	loans    []Loan   // of the block to other nodes
 	size     int
 	inUse    int // used, without the kept first address
 	next     int
@@ -33,11 +38,16 @@ func newBlock(cidr netip.Prefix, pool string, now time.Time) *block {
 	if rest := size % 64; rest != 0 {
 		b.used[len(b.used)-1] = ^uint64(0) << rest
 	}
-	if size > 1 {
-		b.used[0] |= 1 // the tunnels' address
+	return b
+}
+
+// keep keeps the first address for the node's tunnels. A range that was lent has none.
+func (b *block) keep() {
+	if b.size > 1 {
+		b.kept = true
+		b.used[0] |= 1
 		b.next = 1
 	}
-	return b
 }
 
 // setReserved notes which addresses are given to nobody. Pods that have one keep it.
@@ -57,19 +67,24 @@ func (b *block) setReserved(set *reservation.Set) {
 
 // taken is one word of the addresses that can't be given out.
 func (b *block) taken(word int) uint64 {
+	return b.used[word] | b.withheld(word)
+}
+
+// withheld is one word of the addresses that are reserved or lent.
+func (b *block) withheld(word int) uint64 {
 	if b.reserved == nil {
-		return b.used[word]
+		return b.lentWord(word)
 	}
-	return b.used[word] | b.reserved[word]
+	return b.reserved[word] | b.lentWord(word)
 }
 
 // capacity is the number of addresses that pods can be given.
 func (b *block) capacity() int {
 	n := b.size
-	for _, w := range b.reserved {
-		n -= bits.OnesCount64(w)
+	for word := range b.used {
+		n -= bits.OnesCount64(b.withheld(word))
 	}
-	if b.size > 1 && (b.reserved == nil || b.reserved[0]&1 == 0) {
+	if b.kept && b.withheld(0)&1 == 0 {
 		n-- // the tunnels' address
 	}
 	return n
@@ -118,7 +133,7 @@ func (b *block) mark(a netip.Addr) {
 // unmark gives an address back.
 func (b *block) unmark(a netip.Addr, now time.Time) {
 	index := indexOf(b.cidr.Addr(), a)
-	if index < 0 || index >= b.size || (index == 0 && b.size > 1) || b.used[index/64]&(1<<(index%64)) == 0 {
+	if index < 0 || index >= b.size || (index == 0 && b.kept) || b.used[index/64]&(1<<(index%64)) == 0 {
 		return
 	}
 	b.used[index/64] &^= 1 << (index % 64)

@@ -74,6 +74,8 @@ type Pool struct {
 	Reserved *reservation.Set
 	// Namespaces bound what one namespace may have. Nil for no limit.
 	Namespaces *NamespaceLimits
+	// Travels says that an address that a pod asks for may come from another node's block, or from none.
+	Travels bool
 }
 
 func (p Pool) equal(o Pool) bool {
@@ -82,11 +84,17 @@ func (p Pool) equal(o Pool) bool {
 	return same && p == o
 }
 
-// Block is one of the node's own IPBlocks.
+// Block is one of the node's own IPBlocks, or a range that it has of another node's.
 type Block struct {
 	CIDR        netip.Prefix
 	Pool        string
 	Terminating bool
+	// Loans are the ranges of the block that other nodes have or are to have.
+	Loans []Loan `json:",omitempty"`
+	// Loan is the id under which the range is lent to this node; "" for a block of its own.
+	Loan string `json:",omitempty"`
+	// Fixed says that only pods that ask for an address of the range get one.
+	Fixed bool `json:",omitempty"`
 }
 
 // Book is the node's address book. It is safe for concurrent use.
@@ -101,6 +109,8 @@ type Book struct {
 	endpoints map[string]*Endpoint
 	holders   map[netip.Addr]map[string]struct{} // address to the interfaces that hold it
 	waiting   map[string]int                     // pool to waiting pods
+	asks      map[netip.Addr]int                 // address to pods that wait for it by name
+	given     map[string]Given                   // by id: loans whose ranges the node has given up, some before a restart
 	released  map[netip.Prefix]bool              // blocks that were given back, some before a restart, until the claim does not list them
 	changed   chan struct{}                      // closed and replaced when an address may have become free
 	demand    func()                             // called, without the lock, when the demand may have changed
@@ -127,6 +137,8 @@ func New(o Options) *Book {
 		endpoints: map[string]*Endpoint{},
 		holders:   map[netip.Addr]map[string]struct{}{},
 		waiting:   map[string]int{},
+		asks:      map[netip.Addr]int{},
+		given:     map[string]Given{},
 		released:  map[netip.Prefix]bool{},
 		changed:   make(chan struct{}),
 	}
@@ -177,7 +189,13 @@ func (b *Book) SetHeld(blocks []Block) {
 // addBlock enters a block that serves nobody yet, with the addresses in it that endpoints have.
 func (b *Book) addBlock(in Block) *block {
 	added := newBlock(in.CIDR, in.Pool, b.now())
-	added.released = b.released[in.CIDR]
+	added.loan, added.fixed, added.loans = in.Loan, in.Fixed, in.Loans
+	if in.Loan == "" {
+		added.keep()
+		added.released = b.released[in.CIDR]
+	} else {
+		_, added.released = b.given[in.Loan]
+	}
 	added.setReserved(b.pools[in.Pool].Reserved)
 	for a := range b.holders {
 		if in.CIDR.Contains(a) {
@@ -199,11 +217,11 @@ func (b *Book) SetBlocks(blocks []Block) {
 	for _, in := range blocks {
 		seen[in.CIDR] = true
 		known := b.blocks[in.CIDR]
-		if known == nil {
+		if known == nil || known.loan != in.Loan {
 			known = b.addBlock(in)
 			wake = true
 		}
-		known.present, known.pool = true, in.Pool
+		known.present, known.pool, known.loans = true, in.Pool, in.Loans
 		usable := !in.Terminating && !known.released
 		wake = wake || usable && !known.usable
 		known.usable = usable
@@ -217,6 +235,7 @@ func (b *Book) SetBlocks(blocks []Block) {
 			delete(b.blocks, cidr)
 		}
 	}
+	b.give()
 	if wake {
 		b.wake()
 	}
@@ -322,7 +341,7 @@ func (b *Book) Free(hostInterface string) {
 		delete(b.holders, a)
 		for _, known := range b.blocksWith(a) {
 			known.unmark(a, b.now())
-			emptied = emptied || known.inUse == 0
+			emptied = emptied || known.inUse == 0 || known.isAsked(a)
 			if known.inUse == 0 && !known.present {
 				delete(b.blocks, known.cidr)
 			}

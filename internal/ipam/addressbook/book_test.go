@@ -511,7 +511,10 @@ func (b *Book) consistent() error {
 	}
 	for _, known := range b.blocks {
 		inUse := 0
-		for index := 1; index < known.size; index++ {
+		for index := range known.size {
+			if index == 0 && known.kept {
+				continue
+			}
 			_, taken := held[addrAt(known.cidr.Addr(), index)]
 			if marked := known.used[index/64]&(1<<(index%64)) != 0; marked != taken {
 				return fmt.Errorf("address %d of %s: marked %t, held %t", index, known.cidr, marked, taken)

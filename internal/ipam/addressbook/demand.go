@@ -14,6 +14,9 @@ type Share struct {
 	MaxBlocks int
 	// Held are the blocks that the node has and has not released, Released those that it never takes an address from again.
 	Held, Released []netip.Prefix
+	// Asks are the addresses that pods wait for by name and that the node does not have, Given the loans whose ranges it has given up.
+	Asks  []netip.Addr
+	Given []Given
 }
 
 // Shares returns the node's share of every pool, sorted by name, and gives back surplus blocks on the way: a block that
@@ -22,21 +25,26 @@ func (b *Book) Shares() (shares []Share, again time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
+	b.give()
 	for _, pool := range b.pools {
 		s := Share{Pool: pool.Name, Waiting: b.waiting[pool.Name], MaxBlocks: pool.MaxBlocks}
 		if pool.Usable {
 			s.Wanted = b.wanted(pool) + s.Waiting
+			s.Asks = b.asksOf(pool)
 		}
 		blocks := b.blocksOf(pool.Name)
 		for _, known := range blocks {
-			if known.usable {
+			if known.fixed {
+				b.returnFixed(known)
+			} else if known.usable {
 				s.Free += known.free()
 			}
 		}
 		hurry := !pool.Usable || pool.Exhausted
 		spare := s.Free
 		for i, known := range slices.Backward(blocks) {
-			surplus := known.inUse == 0 && !known.released && (!known.usable || spare-known.capacity() >= s.Wanted && (i > 0 || hurry || !pool.Reserve))
+			lends := known.lent != nil || known.fixed
+			surplus := known.inUse == 0 && !known.released && !lends && (!known.usable || spare-known.capacity() >= s.Wanted && (i > 0 || hurry || !pool.Reserve))
 			if !surplus {
 				continue
 			}
@@ -51,16 +59,17 @@ func (b *Book) Shares() (shares []Share, again time.Duration) {
 				spare -= known.capacity()
 				s.Free -= known.capacity()
 			}
-			known.released, known.usable = true, false
-			b.released[known.cidr] = true
+			b.giveBack(known)
 		}
 		for _, known := range blocks {
-			if known.released {
-				s.Released = append(s.Released, known.cidr)
-			} else {
+			switch {
+			case !known.released:
 				s.Held = append(s.Held, known.cidr)
+			case known.loan == "":
+				s.Released = append(s.Released, known.cidr)
 			}
 		}
+		s.Given = b.givenOf(func(g Given) bool { return g.Pool == pool.Name })
 		shares = append(shares, s)
 	}
 	slices.SortFunc(shares, func(x, y Share) int { return compare(x.Pool, y.Pool) })
@@ -80,7 +89,7 @@ func (b *Book) reservesFull(pools []string) bool {
 	for _, name := range pools {
 		free := 0
 		for _, known := range b.blocks {
-			if known.pool == name && known.usable {
+			if known.pool == name && known.usable && !known.fixed {
 				free += known.free()
 			}
 		}

@@ -23,6 +23,11 @@ type BlockState struct {
 	Kept netip.Addr
 	// Free are the addresses that can be given out now, as ranges, Reserved those that nobody has and nobody is given.
 	Free, Reserved []Range
+	// Lent are the addresses that the node has given up for others, and Loan the id under which the whole range is lent to this node.
+	Lent []Range
+	Loan string
+	// Fixed ranges serve only pods that ask for an address of them.
+	Fixed bool
 }
 
 // Range is a range of addresses, both ends included.
@@ -63,9 +68,10 @@ func (b *Book) Blocks() []BlockState {
 			CIDR: known.cidr, Pool: known.pool, Present: known.present, Usable: known.usable, Released: known.released,
 			Capacity: known.capacity(), InUse: known.inUse, Available: known.free(),
 			Free:     known.ranges(func(word int) uint64 { return ^known.taken(word) }),
-			Reserved: known.ranges(func(word int) uint64 { return known.taken(word) &^ known.used[word] }),
+			Reserved: known.ranges(func(word int) uint64 { return known.withheld(word) &^ known.used[word] &^ known.lentWord(word) }),
+			Lent:     known.ranges(known.lentWord), Loan: known.loan, Fixed: known.fixed,
 		}
-		if known.size > 1 {
+		if known.kept {
 			s.Kept = known.cidr.Addr()
 		}
 		out = append(out, s)

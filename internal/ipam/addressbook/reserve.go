@@ -77,6 +77,16 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("address %s of IPPool %s is in use by %s", e.Address, e.Pool, e.Holder)
 }
 
+// ElsewhereError says that the address that a pod asks for is not this node's yet. The controller was asked for it.
+type ElsewhereError struct {
+	Address netip.Addr
+	Pool    string
+}
+
+func (e *ElsewhereError) Error() string {
+	return fmt.Sprintf("address %s of IPPool %s has not come to this node yet", e.Address, e.Pool)
+}
+
 // NotHereError says that the address that a pod asks for lies in no block that the node can use.
 type NotHereError struct {
 	Address netip.Addr
@@ -99,16 +109,24 @@ type Request struct {
 // of deleted pods to go. In a pool of which the node may have no more blocks only the latter can help.
 const exhaustedPatience = 5 * time.Second
 
+// travelPatience is how long a pod waits for its address to come from another node.
+const travelPatience = 10 * time.Second
+
 // preference is how long a pod waits for a block of a pool that comes first, before it takes an address of another one.
 const preference = 2 * time.Second
 
 // Reserve enters an endpoint with addresses and returns it. Where none is free it waits for a block until the context
 // ends, or for a few seconds where the pool has none left, the namespace may have no more, or the address that it asks for is in use. A second call for an endpoint that the book has returns it as it is.
 func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
-	waitsFor := ""
+	waitsFor, asked := "", false
 	defer func() {
+		if asked {
+			b.ask(r.Exact, -1)
+		}
 		if waitsFor != "" {
 			b.wait(waitsFor, -1)
+		}
+		if waitsFor != "" || asked {
 			b.demand()
 		}
 	}()
@@ -121,9 +139,14 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 			return e, err
 		}
 		if giveUp == nil && b.inVain(short, blocked) != nil {
-			timer := time.NewTimer(exhaustedPatience)
+			timer := time.NewTimer(patienceFor(blocked))
 			defer timer.Stop()
 			giveUp = timer.C
+		}
+		if isElsewhere(blocked) && !asked {
+			asked = true
+			b.ask(r.Exact, 1)
+			b.demand()
 		}
 		if inOrder && compromise == nil {
 			timer := time.NewTimer(preference)
@@ -161,17 +184,29 @@ func (b *Book) Reserve(ctx context.Context, r Request) (Endpoint, error) {
 func (b *Book) Waiting() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.waiting) > 0
+	return len(b.waiting)+len(b.asks) > 0
 }
 
-// mayPass returns an error that ends when another pod goes, and nil for every other one.
+// mayPass returns an error that ends when another pod goes or an address comes, and nil for every other one.
 func mayPass(err error) error {
 	var barred *NamespaceError
 	var inUse *InUseError
-	if errors.As(err, &barred) || errors.As(err, &inUse) {
+	if errors.As(err, &barred) || errors.As(err, &inUse) || isElsewhere(err) {
 		return err
 	}
 	return nil
+}
+
+func isElsewhere(err error) bool {
+	var elsewhere *ElsewhereError
+	return errors.As(err, &elsewhere)
+}
+
+func patienceFor(blocked error) time.Duration {
+	if isElsewhere(blocked) {
+		return travelPatience
+	}
+	return exhaustedPatience
 }
 
 // inVain returns why the controller can't help a pod that waits: its namespace may have no more, its address is in use, or the node can't have another block of
@@ -200,7 +235,7 @@ func (b *Book) atLimit(pool Pool) bool {
 	}
 	has := 0
 	for _, known := range b.blocks {
-		if known.pool == pool.Name && !known.released {
+		if known.pool == pool.Name && !known.released && known.loan == "" {
 			has++
 		}
 	}
@@ -285,7 +320,7 @@ func (b *Book) takeOne(namespace string, candidates []string, exact []netip.Addr
 			continue
 		}
 		for _, known := range b.blocksOf(name) {
-			if !known.usable {
+			if !known.usable || known.fixed {
 				continue
 			}
 			if a, ok := known.take(); ok {
@@ -336,10 +371,10 @@ func (b *Book) takeExact(pool Pool, a netip.Addr) (netip.Addr, string, error) {
 		return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is reserved (the IPPool's reserved, or an IPReservation); ask for another", a, pool.Name)
 	}
 	for _, known := range b.blocksWith(a) {
-		if !known.usable {
+		if !known.usable || known.isLent(a) {
 			continue
 		}
-		if known.size > 1 && a == known.cidr.Addr() {
+		if known.kept && a == known.cidr.Addr() {
 			return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is the first of its block, which is kept for the node's tunnels; ask for another", a, pool.Name)
 		}
 		for holder := range b.holders[a] {
@@ -348,6 +383,9 @@ func (b *Book) takeExact(pool Pool, a netip.Addr) (netip.Addr, string, error) {
 		}
 		known.mark(a)
 		return a, pool.Name, nil
+	}
+	if pool.Travels {
+		return netip.Addr{}, "", &ElsewhereError{Address: a, Pool: pool.Name}
 	}
 	if !slices.ContainsFunc(b.blocksOf(pool.Name), func(known *block) bool { return known.usable }) {
 		return netip.Addr{}, pool.Name, nil

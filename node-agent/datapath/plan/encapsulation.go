@@ -168,7 +168,7 @@ func (p *Planner) ownAddress(t tunnel, v4 bool) {
 	for _, changing := range []bool{false, true} {
 		for _, b := range p.own {
 			pool, ok := p.pools[b.Pool]
-			if !ok || b.CIDR.IsSingleIP() || b.CIDR.Addr().Is4() != v4 || len(p.hits(b.CIDR)) > 0 {
+			if !ok || b.Lender != "" || b.CIDR.IsSingleIP() || b.CIDR.Addr().Is4() != v4 || len(p.hits(b.CIDR)) > 0 {
 				continue
 			}
 			if uses(pool.Encapsulation, t) || uses(pool.Sending, t) || (changing && !pool.Settled) {

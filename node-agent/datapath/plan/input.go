@@ -120,6 +120,8 @@ type Block struct {
 	Node          string
 	NodeAddresses []netip.Addr
 	Created       time.Time
+	// Lender is the node whose block this is a lent range of; "" for a block.
+	Lender string
 }
 
 // Endpoint is one pod interface of this node.

@@ -38,8 +38,9 @@ func (p *Planner) refuses(dst netip.Prefix) string {
 	if a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.Is4In6() || (a.IsUnspecified() && dst.IsSingleIP()) {
 		return "its addresses are not global unicast"
 	}
+	block, isBlock := p.blocks[dst]
 	for _, own := range p.own {
-		if inside(dst, own.CIDR) {
+		if block.Lender != p.in.Node && inside(dst, own.CIDR) {
 			return fmt.Sprintf("it lies in this node's block %s", own.CIDR)
 		}
 	}
@@ -49,7 +50,7 @@ func (p *Planner) refuses(dst netip.Prefix) string {
 	if pod, ok := p.pods[dst]; ok {
 		return fmt.Sprintf("it is the address of this node's pod behind %s", pod)
 	}
-	if _, block := p.blocks[dst]; block {
+	if isBlock {
 		return ""
 	}
 	for _, pool := range p.tunnelled {

@@ -359,3 +359,30 @@ func TestNATExceptions(t *testing.T) {
 		t.Error("other exceptions count as no change")
 	}
 }
+
+// TestALentAddressIsReachedWhereItIs: the lender, who had it, and all others have a route of its own to it.
+func TestALentAddressIsReachedWhereItIs(t *testing.T) {
+	for lenderName, c := range map[string]struct{ cidr, want string }{
+		"a": {"10.0.0.5/32", "192.168.0.2"},
+		"c": {"10.0.2.5/32", "192.168.0.2"},
+	} {
+		in := cluster(none, "")
+		lent := block(c.cidr, "four", "b", 0, "192.168.0.2", "fd01::2")
+		lent.Lender = lenderName
+		in.Blocks = append(in.Blocks, lent)
+		p := Make(in)
+		i := slices.IndexFunc(p.Routes, func(r Route) bool { return r.Dst == lent.CIDR })
+		if i < 0 || p.Routes[i].NextHop.Via.String() != c.want {
+			t.Errorf("lent by %s:\n%s", lenderName, p)
+		}
+	}
+	in := cluster(vxlan, "")
+	lent := block("10.0.1.5/31", "four", "a", 0, "192.168.0.1")
+	lent.Lender = "b"
+	in.Blocks = append(in.Blocks, lent)
+	for _, a := range Make(in).Addresses {
+		if a.Prefix.Addr() == lent.CIDR.Addr() {
+			t.Errorf("the tunnel has the address %s of a range that was lent", a.Prefix)
+		}
+	}
+}

@@ -215,7 +215,7 @@ func (p *Planner) findVTEPs(n *node) {
 	for _, b := range n.blocks {
 		pool := p.pools[b.Pool]
 		for t := range p.links {
-			if b.CIDR.IsSingleIP() || !b.CIDR.Addr().Is4() || !uses(pool.Encapsulation, t) && !uses(pool.Sending, t) {
+			if b.Lender != "" || b.CIDR.IsSingleIP() || !b.CIDR.Addr().Is4() || !uses(pool.Encapsulation, t) && !uses(pool.Sending, t) {
 				continue
 			}
 			if _, known := n.vtep[t]; !known {

@@ -119,7 +119,7 @@ func (p *Planner) reach(b Block, learned Route, isLearned bool, v *verdict) {
 		v.problems = append(v.problems, Problem{Reason: reason, Pool: b.Pool, Encapsulation: p.pools[b.Pool].Sending, Message: fmt.Sprintf(format, args...)})
 	}
 	for _, own := range p.own {
-		if inside(b.CIDR, own.CIDR) {
+		if b.Lender != p.in.Node && inside(b.CIDR, own.CIDR) {
 			problem(BlocksOverlap, "Block %s of node %s gets no route: it lies in this node's block %s.", b.CIDR, b.Node, own.CIDR)
 			return
 		}

@@ -46,7 +46,7 @@ func (a *app) convertFrom(use, what string, args cobra.PositionalArgs, translate
 			if err := write(a.o.Streams.Out, text, err); err != nil {
 				return err
 			}
-			fmt.Fprintf(a.o.Streams.ErrOut, "%d objects were written; read the %d remarks in the comments above them.\n", len(result.Objects), len(result.Remarks))
+			fmt.Fprintln(a.o.Streams.ErrOut, result.Summary())
 			if result.LeftOut() {
 				return errTrouble
 			}

@@ -45,6 +45,9 @@ func Calico(texts ...[]byte) (*Result, error) {
 			c.object(o)
 		}
 	}
+	if len(c.Objects) == 0 && len(c.Remarks) == 0 {
+		return nil, fmt.Errorf("the files hold no object of Calico's; get them with kubectl get ippools.crd.projectcalico.org -o yaml, and likewise the other kinds")
+	}
 	c.finish()
 	return &c.Result, nil
 }

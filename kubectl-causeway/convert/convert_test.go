@@ -91,6 +91,35 @@ func TestFlannel(t *testing.T) {
 	golden(t, "testdata/flannel.want.yaml", r, err)
 }
 
+// flannel's whole manifest has other objects before the ConfigMap. Another file is no configuration.
+func TestFlannelManifest(t *testing.T) {
+	const others = "kind: Namespace\napiVersion: v1\nmetadata: {name: kube-flannel}\n---\n"
+	r, err := convert.Flannel(append([]byte(others), read(t, "testdata/flannel.yaml")...))
+	golden(t, "testdata/flannel.want.yaml", r, err)
+	for _, text := range []string{others, "", "{\"kind\": \"ConfigMap\", \"data\": {}}"} {
+		if r, err := convert.Flannel([]byte(text)); err == nil || !strings.Contains(err.Error(), "kube-flannel-cfg") {
+			t.Errorf("%q becomes %+v: %v", text, r, err)
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	const pool = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.0.0.0/16}\n"
+	const policy = "---\napiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: deny}\n"
+	for text, want := range map[string]string{
+		pool:          "1 object was written. Read the 1 remark in the comments at the top of the manifest.",
+		pool + policy: "1 object was written; left out: NetworkPolicy/deny. Read the 2 remarks in the comments at the top of the manifest.",
+	} {
+		r, err := convert.Calico([]byte(text))
+		if err != nil || r.Summary() != want {
+			t.Errorf("%s: %v: %+v, want %q", text, err, r, want)
+		}
+	}
+	if r, err := convert.Calico([]byte("items: []\n")); err == nil {
+		t.Errorf("an empty list becomes %+v", r)
+	}
+}
+
 func TestFlannelBackends(t *testing.T) {
 	for conf, want := range map[string]string{
 		`{"Network":"10.0.0.0/8","Backend":{"Type":"host-gw"}}`:                                                                        "None",

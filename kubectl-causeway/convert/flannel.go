@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/causeway-net/causeway/api/v1alpha1"
 )
 
@@ -86,22 +84,26 @@ func flannelBackend(f *fields) v1alpha1.Encapsulation {
 	return ""
 }
 
+// netConf finds the configuration in the text: it is the whole, or a key of a ConfigMap, alone or among the objects of flannel's manifest.
 func netConf(text []byte) (map[string]any, error) {
-	var o map[string]any
-	if err := yaml.Unmarshal(text, &o); err != nil {
-		return nil, fmt.Errorf("read flannel's configuration: %w", err)
+	objects, err := documents(text)
+	if err != nil {
+		return nil, err
 	}
-	data, ok := o["data"].(map[string]any)
-	if !ok {
-		return o, nil
+	for _, o := range objects {
+		if _, isObject := o["kind"]; !isObject && len(objects) == 1 {
+			return o, nil
+		}
+		data, _ := o["data"].(map[string]any)
+		inner, ok := data["net-conf.json"].(string)
+		if !ok {
+			continue
+		}
+		var conf map[string]any
+		if err := json.Unmarshal([]byte(inner), &conf); err != nil {
+			return nil, fmt.Errorf("read net-conf.json: %w", err)
+		}
+		return conf, nil
 	}
-	inner, ok := data["net-conf.json"].(string)
-	if !ok {
-		return nil, fmt.Errorf("read flannel's configuration: the ConfigMap has no key net-conf.json")
-	}
-	var conf map[string]any
-	if err := json.Unmarshal([]byte(inner), &conf); err != nil {
-		return nil, fmt.Errorf("read net-conf.json: %w", err)
-	}
-	return conf, nil
+	return nil, fmt.Errorf("the file holds neither flannel's net-conf.json nor a ConfigMap with that key; get it with kubectl -n kube-flannel get configmap kube-flannel-cfg -o yaml")
 }

@@ -8,6 +8,7 @@ package convert
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,13 +35,36 @@ type Remark struct {
 }
 
 // LeftOut says whether an object that was read has none in the result.
-func (r *Result) LeftOut() bool {
+func (r *Result) LeftOut() bool { return len(r.missing()) > 0 }
+
+// missing are the names of objects that were read and have none in the result.
+func (r *Result) missing() []string {
+	var out []string
 	for _, m := range r.Remarks {
-		if m.LeftOut {
-			return true
+		if m.LeftOut && !slices.Contains(out, m.Object) {
+			out = append(out, m.Object)
 		}
 	}
-	return false
+	return out
+}
+
+// Summary is what people read beside the manifest.
+func (r *Result) Summary() string {
+	out := count(len(r.Objects), "object was", "objects were") + " written"
+	if missing := r.missing(); len(missing) > 0 {
+		out += "; left out: " + strings.Join(missing, ", ")
+	}
+	if n := len(r.Remarks); n > 0 {
+		out += ". Read the " + count(n, "remark", "remarks") + " in the comments at the top of the manifest"
+	}
+	return out + "."
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 func (r *Result) remark(object, format string, args ...any) {

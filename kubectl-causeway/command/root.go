@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -121,12 +122,25 @@ func (a *app) look(ctx context.Context, kinds ...objects.Kind) (*objects.Cluster
 var formats = []cobra.Completion{"table", "wide", "json", "yaml"}
 
 // output is the flag -o.
-type output struct{ format string }
+type output struct {
+	format string
+	// more are formats of this command alone.
+	more []cobra.Completion
+}
 
 func (f *output) add(c *cobra.Command) {
-	c.Flags().StringVarP(&f.format, "output", "o", "table", "table, wide, json or yaml")
+	c.Flags().StringVarP(&f.format, "output", "o", "table", f.list())
 	// The only way to fail is a flag that does not exist.
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(f.all(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (f *output) all() []cobra.Completion { return slices.Concat(formats, f.more) }
+
+// list is how people enumerate the formats.
+func (f *output) list() string {
+	all := f.all()
+	last := len(all) - 1
+	return strings.Join(all[:last], ", ") + " or " + all[last]
 }
 
 func (f *output) wide() bool { return f.format == "wide" }
@@ -149,10 +163,10 @@ func (f *output) print(w io.Writer, value any, table func(p *text.Page)) error {
 }
 
 func (f *output) valid() error {
-	if slices.Contains(formats, f.format) {
+	if slices.Contains(f.all(), f.format) {
 		return nil
 	}
-	return fmt.Errorf("there is no output format %q: use table, wide, json or yaml", f.format)
+	return fmt.Errorf("there is no output format %q: use %s", f.format, f.list())
 }
 
 func write(w io.Writer, out []byte, err error) error {

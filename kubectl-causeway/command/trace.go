@@ -12,6 +12,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/kubectl-causeway/objects"
+	"github.com/causeway-net/causeway/kubectl-causeway/picture"
 	"github.com/causeway-net/causeway/kubectl-causeway/route"
 	"github.com/causeway-net/causeway/kubectl-causeway/text"
 )
@@ -32,12 +33,12 @@ this one packet: each line is an interface that it passed. You need the right to
 The exit code is 0 if the pod got an answer, 1 if not.`
 
 func (a *app) trace() *cobra.Command {
-	var format output
+	format := output{more: []cobra.Completion{"svg"}}
 	var ask route.Ask
 	var dropOnly bool
 	c := &cobra.Command{
 		Use: "trace FROM TO[:PORT]", Short: "Follow a packet from a pod, and show where it ends", Long: traceLong, Args: cobra.ExactArgs(2),
-		Example: "  kubectl causeway trace shop/web shop/db:5432\n  kubectl causeway trace web svc/db:5432\n  kubectl causeway trace web 1.1.1.1 --size 1500",
+		Example: "  kubectl causeway trace shop/web shop/db:5432\n  kubectl causeway trace web svc/db:5432\n  kubectl causeway trace web 1.1.1.1 --size 1500\n  kubectl causeway trace web db -o svg > trace.svg",
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := format.valid(); err != nil {
 				return err
@@ -58,8 +59,12 @@ func (a *app) trace() *cobra.Command {
 			if err := runTrace(c.Context(), connection, trace); err != nil {
 				return err
 			}
-			show := func(p *text.Page) { route.Print(p, trace, dropOnly, format.wide()) }
-			if err := format.print(a.o.Streams.Out, trace, show); err != nil {
+			if format.format == "svg" {
+				err = write(a.o.Streams.Out, picture.Trace(trace), nil)
+			} else {
+				err = format.print(a.o.Streams.Out, trace, func(p *text.Page) { route.Print(p, trace, dropOnly, format.wide()) })
+			}
+			if err != nil {
 				return err
 			}
 			if trace.Status.End.Result != v1alpha1.PathAnswered {

@@ -8,6 +8,7 @@ import (
 )
 
 const (
+	mapWidth = 1180
 	// Subnets are as wide as their longest row of nodes needs, within these bounds.
 	leastPerRow, mostPerRow = 3, 6
 	// mostLines is how many sessions are drawn; beyond that, those that are down.
@@ -30,7 +31,7 @@ type sessionCount struct{ up, all int }
 
 // SVG draws the map.
 func (m Map) SVG() []byte {
-	d := &mapDrawing{drawing: drawing{y: margin + lineSpace}, perRow: leastPerRow, boxes: map[string][2]int{}, sessions: count(m.Sessions)}
+	d := &mapDrawing{drawing: drawing{width: mapWidth, y: margin + lineSpace}, perRow: leastPerRow, boxes: map[string][2]int{}, sessions: count(m.Sessions)}
 	nodes := 0
 	for _, s := range m.Subnets {
 		nodes += len(s.Nodes)

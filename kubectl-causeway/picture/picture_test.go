@@ -99,18 +99,19 @@ func TestCompute(t *testing.T) {
 	}
 }
 
-// A change of the picture is seen in review: open the file in a browser.
-func TestSVG(t *testing.T) {
-	got := picture.Compute(cluster(12)).SVG()
-	const file = "testdata/map.svg"
+func TestSVG(t *testing.T) { same(t, "testdata/map.svg", string(picture.Compute(cluster(12)).SVG())) }
+
+// same compares with a picture that is kept, so that a change of it is seen in review: open the file in a browser.
+func same(t *testing.T, file, got string) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want, err := os.ReadFile(file)
-	if err != nil || string(got) != string(want) {
-		t.Errorf("the picture has changed (%v); look at it with -update", err)
+	if err != nil || got != string(want) {
+		t.Errorf("the picture %s has changed (%v); look at it with -update", file, err)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/causeway-net/causeway/kubectl-causeway/text"
 )
 
-// titles stand over the legs of a path.
-var titles = map[string]string{"Request": "The packet", "Reply": "The answer", "Error": "What a node or router answered instead"}
+// Titles stand over the legs of a path.
+var Titles = map[string]string{"Request": "The packet", "Reply": "The answer", "Error": "What a node or router answered instead"}
 
 // Print draws a PathTrace that has finished, hop by hop. wide adds times, and the rules that led to the routes.
 func Print(p *text.Page, trace *v1alpha1.PathTrace, dropOnly, wide bool) {
@@ -20,7 +20,7 @@ func Print(p *text.Page, trace *v1alpha1.PathTrace, dropOnly, wide bool) {
 		for i := range s.Hops {
 			h := &s.Hops[i]
 			if h.Leg != leg {
-				p.Printf("\n%s: %s, %s > %s\n", titles[h.Leg], h.Packet.Kind, h.Packet.Source, h.Packet.Destination)
+				p.Printf("\n%s: %s, %s > %s\n", Titles[h.Leg], h.Packet.Kind, h.Packet.Source, h.Packet.Destination)
 				leg, node = h.Leg, ""
 			}
 			if h.Node != node {

@@ -17,6 +17,7 @@ func TestTrace(t *testing.T) {
 		await(t, l, 0, []string{"trace", "pod-0", "pod-1"}, "Answered")
 		await(t, l, 0, []string{"trace", "pod-0", "pod-2", "-o", "wide", "--family", "IPv6"}, "Answered")
 		await(t, l, 1, []string{"trace", "pod-0", "pod-1:80"}, "NotListening")
+		must(t, says(t.Context(), l, 0, []string{"trace", "pod-0", "pod-2", "-o", "svg"}, "<svg ", "in VXLAN 172.30.1.11 → 172.30.2.13", ">Answered at node node3<"))
 	})
 	t.Run("faults", func(t *testing.T) { faults(t, l, pods) })
 }

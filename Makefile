@@ -58,7 +58,7 @@ test: deps cluster-deps build cluster-programs kernel ## Run all tests, end to e
 
 .PHONY: simulate
 simulate: ## Simulate address management: a million operations, or ARGS="-operations 1e9" for a night, ARGS="-seed N" to see one world
-	go test ./test/simulation -run TestNoAddressIsGivenTwice -count=1 -timeout 0 -v -args -operations 1e6 $(ARGS)
+	go test ./test/simulation -run TestNoAddressIsGivenTwice -count=1 -timeout 0 -v -args -operations 1e6 -processor 0 $(ARGS)
 	go test ./test/exploration -run TestEveryState -count=1 -timeout 0 -v -args -within 10m
 
 .PHONY: bench

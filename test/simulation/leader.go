@@ -23,6 +23,7 @@ import (
 // leader is one run of the controller that believes it leads.
 type leader struct {
 	*process
+	cache *feeds
 	parts []manager.Runnable
 	ended atomic.Bool // a part has failed, which ends the program; somebody starts it again
 }
@@ -33,7 +34,7 @@ func (w *World) startLeader(name string) *leader {
 	p := &process{name: name, ctx: ctx, cancel: cancel}
 	own := newFeeds(w, p, func(client.Object) bool { return true })
 	w.feeds = append(w.feeds, own)
-	l := &leader{process: p}
+	l := &leader{process: p, cache: own}
 	m := &programManager{leader: l, w: w, cache: own, client: &conn{w: w, p: p, cache: own}, live: w.bugs.live(&conn{w: w, p: p}, own)}
 	if err := controllers.AddReconcilers(m, &conn{w: w, p: p, streams: own}, controllers.DefaultOptions()); err != nil {
 		panic(fmt.Sprintf("set up a controller: %v", err))
@@ -90,7 +91,7 @@ func (m *programManager) GetRESTMapper() meta.RESTMapper       { return nil }
 // GetControllerOptions implements manager.Manager. A panic ends the simulation.
 func (m *programManager) GetControllerOptions() config.Controller {
 	yes, no := true, false
-	return config.Controller{SkipNameValidation: &yes, RecoverPanic: &no, Logger: m.w.log}
+	return config.Controller{SkipNameValidation: &yes, RecoverPanic: &no, UsePriorityQueue: &no, Logger: m.w.log}
 }
 
 // GetEventRecorder implements recorder.Provider.

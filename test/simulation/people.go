@@ -99,15 +99,20 @@ func (w *World) force(b *v1alpha1.IPBlock) {
 	}
 }
 
-// isHeld reports whether a block's node has said that it holds the block, and can say so again. People must look for that before
-// they take a finalizer by force.
+// isHeld reports whether a block's node has said that it holds the block and can say so again, and every controller has heard it. People must
+// look for that before they take a finalizer by force.
 func (w *World) isHeld(b *v1alpha1.IPBlock) bool {
 	m := w.machine(b.Spec.Node)
-	claim, ok := w.server.objects["BlockClaim"][nodeKey(m)].(*v1alpha1.BlockClaim)
-	if !ok || m.agent == nil || m.split {
+	if m.agent == nil || m.split || !claims(w.server.objects["BlockClaim"][nodeKey(m)], b) {
 		return false
 	}
-	return slices.ContainsFunc(claim.Spec.Pools, func(p v1alpha1.PoolClaim) bool { return slices.Contains(p.Held, b.Spec.CIDR) })
+	return !slices.ContainsFunc(w.leaders, func(l *leader) bool { return !claims(l.cache.feed("BlockClaim").shown[nodeKey(m)], b) })
+}
+
+// claims reports whether a BlockClaim lists a block as held.
+func claims(o client.Object, b *v1alpha1.IPBlock) bool {
+	claim, ok := o.(*v1alpha1.BlockClaim)
+	return ok && slices.ContainsFunc(claim.Spec.Pools, func(p v1alpha1.PoolClaim) bool { return slices.Contains(p.Held, b.Spec.CIDR) })
 }
 
 // nodeObject deletes a machine's Node or makes it again. One that stays away from the API server keeps its Node: that is what

@@ -22,7 +22,8 @@ import (
 )
 
 var (
-	operationsFlag = flag.Float64("operations", 3e4, "how many operations TestNoAddressIsGivenTwice simulates, all processes together")
+	operationsFlag = flag.Float64("operations", 2e6, "how many operations TestNoAddressIsGivenTwice simulates at most, all processes together")
+	processorFlag  = flag.Duration("processor", 90*time.Second, "how much processor time each of its processes may use; 0 for any")
 	processesFlag  = flag.Int("processes", 2, "in how many processes")
 	seedFlag       = flag.Uint64("seed", 0, "simulate this seed alone and print what happens; 0 for as many as there is time for")
 	firstFlag      = flag.Uint64("first", 1, "the first seed")
@@ -52,7 +53,7 @@ func explain(t *testing.T, folder string, seed uint64, list []Step, failed Resul
 		seed, failed.Done, strings.Join(failed.Failures, "; "), len(short), short, strings.Join(trace, "\n"), strings.Join(last.Failures, "; "), last.Picture, seed)
 }
 
-// No invariant breaks in some ten thousand operations; make simulate runs more.
+// No invariant breaks in as many operations as a minute and a half of two processors can do; make simulate runs more.
 func TestNoAddressIsGivenTwice(t *testing.T) {
 	if *processesFlag > 1 && *seedFlag == 0 {
 		inProcesses(t, *processesFlag)
@@ -66,8 +67,9 @@ func TestNoAddressIsGivenTwice(t *testing.T) {
 		}
 		return
 	}
-	seed, worlds := *firstFlag, 0
-	for ; float64(total) < *operationsFlag; seed, worlds = seed+*strideFlag, worlds+1 {
+	seed, worlds, before := *firstFlag, 0, processorTime(t)
+	inTime := func() bool { return *processorFlag == 0 || processorTime(t)-before < *processorFlag }
+	for ; float64(total) < *operationsFlag && inTime(); seed, worlds = seed+*strideFlag, worlds+1 {
 		list := steps(seed)
 		out := run(t, folder, seed, list, NoBug, nil)
 		total += out.Operations
@@ -76,7 +78,9 @@ func TestNoAddressIsGivenTwice(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d operations in %d worlds, seeds %d to %d, in %v", total, worlds, *firstFlag, seed-*strideFlag, time.Since(started).Round(time.Second))
+	used := processorTime(t) - before
+	t.Logf("%d operations in %d worlds, seeds %d to %d, in %v: %.0f in each second of a processor", total, worlds, *firstFlag, seed-*strideFlag,
+		time.Since(started).Round(time.Second), float64(total)/used.Seconds())
 }
 
 // memory returns a folder in memory where there is one: checkpoints are written often.
@@ -100,7 +104,7 @@ func inProcesses(t *testing.T, n int) {
 	commands := make([]*exec.Cmd, n)
 	outputs := make([]strings.Builder, n)
 	for i := range commands {
-		commands[i] = exec.CommandContext(t.Context(), program, "-test.run=^TestNoAddressIsGivenTwice$", "-test.v", "-test.timeout=0", "-processes=1",
+		commands[i] = exec.CommandContext(t.Context(), program, "-test.run=^TestNoAddressIsGivenTwice$", "-test.v", "-test.timeout=0", "-processes=1", "-processor="+processorFlag.String(),
 			"-operations="+strconv.FormatFloat(math.Ceil(*operationsFlag/float64(n)), 'f', 0, 64),
 			"-first="+strconv.FormatUint(*firstFlag+uint64(i), 10), "-stride="+strconv.Itoa(n))
 		commands[i].Stdout, commands[i].Stderr = &outputs[i], &outputs[i]

@@ -48,7 +48,8 @@ type agent struct {
 	counted     map[string]bool       // endpoints that the invariants have looked at
 	terminating map[netip.Prefix]bool // blocks that the watch has shown as being deleted, up to the change number read
 	read        int
-	remembered  bool // it has started with a checkpoint and without the API server
+	saving      atomic.Bool // it writes the checkpoint; what the watch shows meanwhile has to wait
+	remembered  bool        // it has started with a checkpoint and without the API server
 
 	live     chan struct{}
 	synced   atomic.Bool // the book holds what the node's links tell
@@ -138,6 +139,8 @@ func (a *agent) Unavailable() error {
 
 // save writes the checkpoint; the agent may crash before or after it.
 func (a *agent) save() error {
+	a.saving.Store(true)
+	defer a.saving.Store(false)
 	err := a.w.gate.pass(a.ctx, &call{of: a.process, key: a.name + " saves", effect: func() error { return nil }})
 	if err != nil {
 		return err

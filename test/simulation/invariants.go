@@ -119,8 +119,8 @@ func (w *World) checkBook(m *machine) {
 
 // noteTerminating remembers which blocks the agent's watch has shown as being deleted, whatever was made of it.
 func (a *agent) noteTerminating() {
-	if a.view.Origin() != cluster.Live {
-		return // it acts on its checkpoint
+	if a.view.Origin() != cluster.Live || a.saving.Load() {
+		return // it acts on its checkpoint, or on what it saw before it began to write one
 	}
 	f := a.own.feed("IPBlock")
 	for ; a.read < f.position; a.read++ {

@@ -220,7 +220,7 @@ type IPPoolStatus struct {
 	// +optional
 	NodesTotal int32 `json:"nodesTotal"`
 
-	// conditions: Ready (all nodes have rendered this generation), Reconciling, Stalled, Overlapping, Conflicting, Disabled, Terminating, Exhausted, NodesAtLimit, AggregatesFull, NamespacesAtLimit, KernelSupport.
+	// conditions: Ready (all nodes have rendered this generation), Reconciling, Stalled, Overlapping, Conflicting, Disabled, Drained, Terminating, Exhausted, NodesAtLimit, AggregatesFull, NamespacesAtLimit, KernelSupport.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -74,6 +74,9 @@ const (
 	ConditionExhausted = "Exhausted"
 	// ConditionAggregatesFull is True on an IPPool while pods wait on nodes whose group's prefixes are full (spec.aggregation).
 	ConditionAggregatesFull = "AggregatesFull"
+	// ConditionDrained is True on an IPPool that gives out nothing, because it is disabled or deleted, and of which no address is in use any
+	// more; while addresses are, its message counts them.
+	ConditionDrained = "Drained"
 	// ConditionNodesAtLimit is True on an IPPool while pods wait on nodes that have as many of its blocks as maxBlocksPerNode allows.
 	ConditionNodesAtLimit = "NodesAtLimit"
 	// ConditionNamespacesAtLimit is True on an IPPool while namespaces have as many of its addresses as namespaceLimits lets them have.

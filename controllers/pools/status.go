@@ -82,7 +82,7 @@ func Compute(f Facts) v1alpha1.IPPoolStatus {
 
 	s.Conditions = conditions.Sum(s.Conditions, f.Now, object.Generation, sum(f, r))
 	for _, c := range []metav1.Condition{
-		overlapping(f), conflicting(f), disabled(f), terminating(f), exhausted(f), nodesAtLimit(f), aggregatesFull(f), namespacesAtLimit(f), kernelSupport(f, r), reserved(f), reservedInUse(f),
+		overlapping(f), conflicting(f), disabled(f), drained(f), terminating(f), exhausted(f), nodesAtLimit(f), aggregatesFull(f), namespacesAtLimit(f), kernelSupport(f, r), reserved(f), reservedInUse(f),
 	} {
 		c.ObservedGeneration = object.Generation
 		s.Conditions = conditions.Set(s.Conditions, f.Now, c)
@@ -182,6 +182,22 @@ func disabled(f Facts) metav1.Condition {
 		return condition(v1alpha1.ConditionDisabled, true, "Disabled", "The pool gives out no new address because spec.disabled is true; pods keep those that they have.")
 	}
 	return condition(v1alpha1.ConditionDisabled, false, "Enabled", "The pool's spec lets it give out addresses.")
+}
+
+// drained says how far a pool is on its way to be deleted. Only the words change while addresses come back, so they are written every few
+// seconds and not for each address.
+func drained(f Facts) metav1.Condition {
+	object := f.Object
+	switch {
+	case !object.Spec.Disabled && object.DeletionTimestamp.IsZero():
+		return condition(v1alpha1.ConditionDrained, false, "InService", "The pool is in service: neither disabled nor deleted.")
+	case f.Allocated > 0:
+		return condition(v1alpha1.ConditionDrained, false, "AddressesInUse", fmt.Sprintf("In use: %s in %s; delete or move the pods that have them (kubectl causeway ipam drain %s).",
+			count(f.Allocated, "address", "addresses"), count(f.Blocks, "block", "blocks"), object.Name))
+	case f.Blocks > 0:
+		return condition(v1alpha1.ConditionDrained, false, "BlocksComeBack", fmt.Sprintf("No address is in use; nodes are about to give back %s.", count(f.Blocks, "block", "blocks")))
+	}
+	return condition(v1alpha1.ConditionDrained, true, "Empty", fmt.Sprintf("No address is in use, and no node has a block; the pool can be deleted: kubectl delete ippool %s.", object.Name))
 }
 
 func terminating(f Facts) metav1.Condition {

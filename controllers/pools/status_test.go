@@ -271,3 +271,32 @@ func TestNamespacesAtLimit(t *testing.T) {
 		t.Errorf("%d namespaces are named", len(s.NamespacesAtLimit))
 	}
 }
+
+// A disabled pool counts what is in use, and says when it can be deleted. While addresses come back, only numbers and words change.
+func TestADrainedPoolSaysHowFarItIs(t *testing.T) {
+	f := facts(v1alpha1.EncapsulationNone, v1alpha1.EncapsulationNone, 1)
+	drained := func() *metav1.Condition {
+		f.Object.Status = Compute(f)
+		return meta.FindStatusCondition(f.Object.Status.Conditions, v1alpha1.ConditionDrained)
+	}
+	want := func(status metav1.ConditionStatus, text string) {
+		t.Helper()
+		if c := drained(); c.Status != status || !strings.Contains(c.Message, text) {
+			t.Errorf("%+v", c)
+		}
+	}
+	want(metav1.ConditionFalse, "in service")
+	f.Object.Spec.Disabled = true
+	want(metav1.ConditionFalse, "In use: 3 addresses in 2 blocks;")
+	before, pace, now := f.Object.Status, newPace(10*time.Second), time.Unix(1000, 0)
+	pace.write("a", v1alpha1.IPPoolStatus{}, before, now)
+	f.Allocated, f.Blocks = 1, 1
+	want(metav1.ConditionFalse, "In use: 1 address in 1 block;")
+	if wait := pace.write("a", before, f.Object.Status, now.Add(time.Second)); wait != 9*time.Second {
+		t.Errorf("fewer addresses are written after %v", wait)
+	}
+	f.Allocated = 0
+	want(metav1.ConditionFalse, "about to give back 1 block")
+	f.Blocks = 0
+	want(metav1.ConditionTrue, "kubectl delete ippool a")
+}

@@ -287,7 +287,8 @@ func (w *World) verifyPool(p *v1alpha1.IPPool) {
 	}
 	full := blocks >= p.Spec.Blocks()
 	want := map[string]bool{v1alpha1.ConditionOverlapping: older, v1alpha1.ConditionDisabled: p.Spec.Disabled, v1alpha1.ConditionTerminating: deleted,
-		v1alpha1.ConditionReady: !deleted && !older}
+		v1alpha1.ConditionDrained: (p.Spec.Disabled || deleted) && allocated == 0 && blocks == 0,
+		v1alpha1.ConditionReady:   !deleted && !older}
 	if len(w.those(func(m *machine) bool { return m.on })) == 0 {
 		delete(want, v1alpha1.ConditionReady) // nobody can say
 	}

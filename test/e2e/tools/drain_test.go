@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -67,6 +68,12 @@ func drained(t *testing.T, l *lab.Lab, others []*lab.Pod) {
 	})
 	must(t, l.StopPod(ctx, alone))
 	must(t, <-ended)
+	l.Eventually(t, lab.Settle, "the pool itself says that it can be deleted", func() error {
+		if err := l.Object(ctx, "from", from); err != nil || !meta.IsStatusConditionTrue(from.Status.Conditions, v1alpha1.ConditionDrained) {
+			return fmt.Errorf("%w: %+v", err, from.Status.Conditions)
+		}
+		return nil
+	})
 	must(t, l.Client.Delete(ctx, from))
 	l.Eventually(t, lab.Settle, "the drained pool goes", func() error {
 		if err := l.Object(ctx, "from", &v1alpha1.IPPool{}); !apierrors.IsNotFound(err) {

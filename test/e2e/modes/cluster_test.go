@@ -68,8 +68,13 @@ func start(t *testing.T, o lab.Options) *cluster {
 // change changes the pool, waits until it is Ready for that, and returns how long this took.
 func (c *cluster) change(t *testing.T, to v1alpha1.Encapsulation, nat bool) time.Duration {
 	t.Helper()
+	return c.changePool(t, poolName, to, nat)
+}
+
+func (c *cluster) changePool(t *testing.T, name string, to v1alpha1.Encapsulation, nat bool) time.Duration {
+	t.Helper()
 	var pool v1alpha1.IPPool
-	if err := c.Object(t.Context(), poolName, &pool); err != nil {
+	if err := c.Object(t.Context(), name, &pool); err != nil {
 		t.Fatal(err)
 	}
 	before, begin := pool.DeepCopy(), time.Now()
@@ -78,8 +83,8 @@ func (c *cluster) change(t *testing.T, to v1alpha1.Encapsulation, nat bool) time
 		t.Fatal(err)
 	}
 	generation := pool.Generation
-	c.Eventually(t, lab.Settle, "the pool is Ready with "+string(to), func() error {
-		if err := c.Object(t.Context(), poolName, &pool); err != nil {
+	c.Eventually(t, lab.Settle, name+" is Ready with "+string(to), func() error {
+		if err := c.Object(t.Context(), name, &pool); err != nil {
 			return err
 		}
 		ready := meta.FindStatusCondition(pool.Status.Conditions, v1alpha1.ConditionReady)

@@ -61,6 +61,7 @@ func run(t *testing.T, o lab.Options, others, modes []mode) {
 			c.startPods(t, string(m.encapsulation))
 			t.Run("kernel", func(t *testing.T) { c.checkKernel(t, m) })
 			t.Run("trace", func(t *testing.T) { c.trace(t, m) })
+			t.Run("path trace", func(t *testing.T) { c.pathTraces(t, m, "IPv4") })
 			t.Run("large", func(t *testing.T) { c.large(t, m) })
 			for _, w := range []way{ipip, vxlan} {
 				if m.uses(w) {

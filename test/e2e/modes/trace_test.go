@@ -63,7 +63,7 @@ func (c *cluster) follow(t *testing.T, m mode, paths func(m mode, length func() 
 // captured pings along each path once, and returns what was captured at every point, by the packets' length.
 func (c *cluster) captured(t *testing.T, m mode, list []path) (map[point]map[int][]string, error) {
 	t.Helper()
-	captures := c.captureAll(t, m)
+	captures := c.captureAll(t, m, "icmp or ip proto 4 or udp port 4789")
 	var errs []error
 	for i, p := range list {
 		_, err := p.from.Command(t.Context(), "ping", "-n", "-c1", "-W5", "-s"+strconv.Itoa(101+i-icmpHeaders), p.to.String()).CombinedOutput()
@@ -81,7 +81,7 @@ func (c *cluster) captured(t *testing.T, m mode, list []path) (map[point]map[int
 }
 
 // captureAll starts a capture on every NIC, every tunnel that is there, and every pod's host end.
-func (c *cluster) captureAll(t *testing.T, m mode) map[point]*lab.Capture {
+func (c *cluster) captureAll(t *testing.T, m mode, filter string) map[point]*lab.Capture {
 	t.Helper()
 	var points []point
 	for _, n := range c.Nodes {
@@ -100,7 +100,7 @@ func (c *cluster) captureAll(t *testing.T, m mode) map[point]*lab.Capture {
 	var started sync.WaitGroup
 	for _, at := range points {
 		started.Go(func() {
-			running, err := lab.StartCapture(t.Context(), at.node, at.link, "icmp or ip proto 4 or udp port 4789")
+			running, err := lab.StartCapture(t.Context(), at.node, at.link, filter)
 			if err != nil {
 				t.Error(err)
 				return

@@ -54,6 +54,9 @@ func capturePackets(args []string) error {
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: order, Ifindex: iface.Index}); err != nil {
 		return fmt.Errorf("listen on %s: %w", args[0], err)
 	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return fmt.Errorf("ask for the kernel's times: %w", err)
+	}
 	head := make([]byte, 24)
 	binary.LittleEndian.PutUint32(head, 0xa1b2c3d4)
 	binary.LittleEndian.PutUint16(head[4:], 2)
@@ -70,13 +73,13 @@ func capturePackets(args []string) error {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}); err != nil {
 		return fmt.Errorf("set how long to wait for a packet: %w", err)
 	}
-	buffer := make([]byte, 16+65536)
+	buffer, beside := make([]byte, 16+65536), make([]byte, 128)
 	for {
 		flags := 0
 		if stop.Err() != nil {
 			flags = unix.MSG_DONTWAIT
 		}
-		n, _, err := unix.Recvfrom(fd, buffer[16:], flags)
+		n, more, _, _, err := unix.Recvmsg(fd, buffer[16:], beside, flags)
 		switch {
 		case errors.Is(err, unix.EAGAIN) && flags != 0:
 			return nil
@@ -86,15 +89,25 @@ func capturePackets(args []string) error {
 		if err != nil {
 			return fmt.Errorf("receive on %s: %w", args[0], err)
 		}
-		now := time.Now()
-		binary.LittleEndian.PutUint32(buffer, uint32(now.Unix()))
-		binary.LittleEndian.PutUint32(buffer[4:], uint32(now.Nanosecond()/1000))
+		at := kernelTime(beside[:more])
+		binary.LittleEndian.PutUint32(buffer, uint32(at.Unix()))
+		binary.LittleEndian.PutUint32(buffer[4:], uint32(at.Nanosecond()/1000))
 		binary.LittleEndian.PutUint32(buffer[8:], uint32(n))
 		binary.LittleEndian.PutUint32(buffer[12:], uint32(n))
 		if _, err := os.Stdout.Write(buffer[:16+n]); err != nil {
 			return fmt.Errorf("write the capture: %w", err)
 		}
 	}
+}
+
+// kernelTime is when the kernel saw the packet, which puts the packets of several captures in order (socket(7), SO_TIMESTAMPNS).
+func kernelTime(beside []byte) time.Time {
+	messages, err := unix.ParseSocketControlMessage(beside)
+	if err != nil || len(messages) == 0 || len(messages[0].Data) < 16 {
+		return time.Now()
+	}
+	b := messages[0].Data
+	return time.Unix(int64(binary.NativeEndian.Uint64(b)), int64(binary.NativeEndian.Uint64(b[8:])))
 }
 
 func compileFilter(link, filter string) ([]unix.SockFilter, error) {

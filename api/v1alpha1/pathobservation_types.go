@@ -128,7 +128,7 @@ type RouteFact struct {
 	// +kubebuilder:validation:MaxLength=39
 	// +optional
 	Tunnel string `json:"tunnel,omitempty"`
-	// back is the interface that answers to the source would leave by, where rp_filter asks for it to be the input interface.
+	// back is the interface that answers to the source would leave by, which rp_filter, and our own rule against forged sources, want to be the input interface.
 	// +kubebuilder:validation:MaxLength=15
 	// +optional
 	Back string `json:"back,omitempty"`

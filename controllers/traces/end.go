@@ -60,10 +60,7 @@ func (t *teller) end() v1alpha1.PathEnd {
 	}
 	requests := t.of(legRequest)
 	if len(requests) == 0 {
-		if source.Status.Message != "" {
-			return dropped(node, causePod, "The pod could not send: %s.", strings.TrimSuffix(source.Status.Message, "."))
-		}
-		return dropped(node, causePod, "The packet did not come out of the pod's interface %s. Look at the routes and the firewall inside the pod.", t.f.Source.Link)
+		return t.unseen(source)
 	}
 	last := requests[len(requests)-1]
 	if p, ok := t.f.endAt(last.Node, last.Interface); ok && last.Direction == out {
@@ -71,6 +68,19 @@ func (t *teller) end() v1alpha1.PathEnd {
 			Message: fmt.Sprintf("The packet was delivered to pod %s, which did not answer.", p.Pod)}
 	}
 	return t.lost(last, "The packet")
+}
+
+// unseen is a packet that not even the source's node saw.
+func (t *teller) unseen(source *v1alpha1.PathObservation) v1alpha1.PathEnd {
+	node, link := t.f.Source.Node, t.f.Source.Link
+	if source.Status.Message != "" {
+		return dropped(node, causePod, "The pod could not send: %s.", strings.TrimSuffix(source.Status.Message, "."))
+	}
+	if r := t.route(node, legRequest, link); r != nil && filtersReverse(r, link) {
+		return dropped(node, causeReversePath, "The packet did not come out of the pod's interface %s, because node %s does not even answer the pod's ARP requests: its reverse path filter (rp_filter) drops what comes in there, since the way back to %s is by %s.",
+			link, node, r.Source, orNone(r.Back))
+	}
+	return dropped(node, causePod, "The packet did not come out of the pod's interface %s. Look at the routes and the firewall inside the pod.", link)
 }
 
 // of are the hops of one leg.
@@ -115,19 +125,42 @@ func (t *teller) answerer() string {
 
 func (t *teller) filtered() *v1alpha1.PathEnd {
 	for _, node := range t.inOrder() {
-		if verdicts := t.have[node].Status.Verdicts; len(verdicts) > 0 {
-			end := ruleEnd(node, verdicts[0])
-			return &end
+		verdicts := t.have[node].Status.Verdicts
+		if len(verdicts) == 0 {
+			continue
 		}
+		end := ruleEnd(node, verdicts[0])
+		if r := t.forged(node, verdicts[0]); r != nil {
+			end = dropped(node, causeReversePath, "%s came to node %s by %s, and was dropped there as one with a forged source (nftables table inet %s, chain %s), because the way back to %s is by %s.",
+				whose(verdicts[0]), node, r.InputInterface, ourTable, verdicts[0].Chain, r.Source, orNone(r.Back))
+		}
+		return &end
 	}
 	return nil
 }
 
-func ruleEnd(node string, v v1alpha1.FilterVerdict) v1alpha1.PathEnd {
-	what, rule := "The packet", v.Rule
-	if v.Leg == legReply {
-		what = "The destination answered, and the answer"
+// ourTable is the nftables table of Causeway's agents, forgedPod its chain against pods that send from the addresses of others.
+const ourTable, forgedPod = "causeway", "forged_pod"
+
+// forged is the route of a packet that our own rule took for a forged one, because the way back to its source is by another link.
+func (t *teller) forged(node string, v v1alpha1.FilterVerdict) *v1alpha1.RouteFact {
+	if v.Table != ourTable || v.Chain != forgedPod {
+		return nil
 	}
+	return t.fact(node, func(r *v1alpha1.RouteFact) bool {
+		return r.Leg == v.Leg && r.InputInterface != "" && r.Back != r.InputInterface
+	})
+}
+
+func whose(v v1alpha1.FilterVerdict) string {
+	if v.Leg == legReply {
+		return "The destination answered, and the answer"
+	}
+	return "The packet"
+}
+
+func ruleEnd(node string, v v1alpha1.FilterVerdict) v1alpha1.PathEnd {
+	what, rule := whose(v), v.Rule
 	if rule == "" {
 		rule = fmt.Sprintf("handle %d", v.Handle)
 	}

@@ -49,7 +49,7 @@ func (t *teller) swallowed(h v1alpha1.PathHop, what string) v1alpha1.PathEnd {
 		return *end
 	}
 	switch {
-	case r.ReversePathFilter == 1 && r.Back != h.Interface:
+	case filtersReverse(r, h.Interface):
 		return dropped(h.Node, causeReversePath, "%s came to node %s by %s, and was dropped by the reverse path filter (rp_filter): the way back to %s is by %s.",
 			what, h.Node, h.Interface, r.Source, orNone(r.Back))
 	case r.Type == "local":
@@ -63,6 +63,11 @@ func (t *teller) swallowed(h v1alpha1.PathHop, what string) v1alpha1.PathEnd {
 		return t.inTunnel(h, what, r)
 	}
 	return dropped(h.Node, causeUnexplained, "%s came to node %s by %s and did not leave it, although the route is there: %s.", what, h.Node, h.Interface, routeText(r))
+}
+
+// filtersReverse says whether rp_filter is strict (1) and answers would leave by another link than the packet came in by.
+func filtersReverse(r *v1alpha1.RouteFact, input string) bool {
+	return r.ReversePathFilter == 1 && r.Back != input
 }
 
 // refused is a packet whose route is missing, or says no.

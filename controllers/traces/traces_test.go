@@ -94,6 +94,10 @@ func TestHowAPathEnds(t *testing.T) {
 		return o
 	}
 	entry := []v1alpha1.SeenPacket{packet(in, "cwa", 64)}
+	filtered := func(o *v1alpha1.PathObservation, table, chain string) *v1alpha1.PathObservation {
+		o.Status.Verdicts = []v1alpha1.FilterVerdict{{Leg: legRequest, Family: "inet", Table: table, Chain: chain, Handle: 1}}
+		return o
+	}
 	for _, c := range []struct {
 		name                string
 		have                observations
@@ -112,6 +116,9 @@ func TestHowAPathEnds(t *testing.T) {
 		{"lost between", observations{"n1": routed(saw(there...), way), "n2": links(saw(), "02:00:00:00:00:02")}, nil, "Dropped", "n1", causeUnderlay},
 		{"agent away", observations{"n1": routed(saw(there...), way), "n2": observation("", "Watch")}, []string{"n2"}, "Dropped", "n2", causeAgent},
 		{"own agent away", observations{"n1": observation("", "Watch"), "n2": saw()}, []string{"n1"}, "Unknown", "n1", causeAgent},
+		{"somebody's rule", observations{"n1": filtered(routed(saw(entry...), way), "foreign", "f"), "n2": saw()}, nil, "Dropped", "n1", causeFirewall},
+		{"our rule against forged sources", observations{"n1": filtered(routed(saw(entry...), at(func(r *v1alpha1.RouteFact) { r.Back = "eth1" })), ourTable, forgedPod), "n2": saw()}, nil, "Dropped", "n1", causeReversePath},
+		{"rp_filter keeps the pod from its gateway", observations{"n1": routed(saw(), at(func(r *v1alpha1.RouteFact) { r.ReversePathFilter, r.Back = 1, "eth1" })), "n2": saw()}, nil, "Dropped", "n1", causeReversePath},
 		{"pod's own firewall", observations{"n1": saw(), "n2": saw()}, nil, "Dropped", "n1", causePod},
 	} {
 		got := Tell(facts(), c.have, c.silent).End

@@ -261,13 +261,15 @@ func writeRule(r netlink.Rule) string {
 	return text + " lookup " + cmp.Or(table, strconv.Itoa(r.Table))
 }
 
-// checkWayBack notes what rp_filter compares: the link that the packet came in by, and that which leads back to its source. The
-// kernel has it for IPv4 only (ip-sysctl).
+// checkWayBack notes what rp_filter and our own rule against forged sources compare: the link that the packet came in by, and that
+// which leads back to its source. The kernel has rp_filter for IPv4 only (ip-sysctl).
 func checkWayBack(fact *v1alpha1.RouteFact, w way) {
-	if !w.from.Is4() {
+	if w.from.Is4() {
+		fact.ReversePathFilter = int32(max(sysctl("all"), sysctl(w.input)))
+	}
+	if !w.from.IsValid() {
 		return
 	}
-	fact.ReversePathFilter = int32(max(sysctl("all"), sysctl(w.input)))
 	back, err := netlink.RouteGet(w.from.AsSlice())
 	if err != nil || len(back) == 0 {
 		return

@@ -2,6 +2,7 @@ package match
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -9,12 +10,17 @@ import (
 // keep is how many bytes of a packet the filter lets through: all headers that are read.
 const keep = 256
 
-// BPF is a program of the kernel's packet filter that keeps the packets which pass one of the patterns. It is for sockets that see
-// packets from their IP header on (packet(7), SOCK_DGRAM).
+// BPF is a program of the kernel's packet filter that keeps the packets which pass one of the patterns, but for their fine tests. It
+// is for sockets that see packets from their IP header on (packet(7), SOCK_DGRAM).
 func BPF(patterns []Pattern) []unix.SockFilter {
 	var program []unix.SockFilter
+	var have [][]unix.SockFilter // many patterns differ in fine tests alone
 	for _, p := range patterns {
-		program = append(program, p.bpf()...)
+		one := p.bpf()
+		if !slices.ContainsFunc(have, func(h []unix.SockFilter) bool { return slices.Equal(h, one) }) {
+			have = append(have, one)
+			program = append(program, one...)
+		}
 	}
 	return append(program, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K})
 }
@@ -31,6 +37,9 @@ func (p Pattern) bpf() []unix.SockFilter {
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: version},
 	}
 	for _, t := range p.Tests {
+		if t.Fine {
+			continue
+		}
 		for at := 0; at < len(t.Want); {
 			size, code, want := piece(t.Want[at:])
 			out = append(out,

@@ -37,6 +37,17 @@ const (
 type Test struct {
 	Offset int
 	Want   []byte
+	// Fine is a test that the kernel's packet filter leaves to Match: those that are not fine let hardly any other packet pass, and
+	// Linux before 6.7 takes filters of 20 KiB at most (optmem_max).
+	Fine bool
+}
+
+// fine makes tests fine.
+func fine(tests []Test) []Test {
+	for i := range tests {
+		tests[i].Fine = true
+	}
+	return tests
 }
 
 // Pattern is a conjunction of tests that one kind of packet passes.
@@ -90,13 +101,13 @@ func (p Probe) layers(vxlanPort uint16) []layer {
 	}
 	out := []layer{{v6: p.v6()}}
 	if !p.v6() {
-		out = append(out, layer{inner: header4, tests: []Test{{0, []byte{plain4}}, {9, []byte{protoIPIP}}}})
+		out = append(out, layer{inner: header4, tests: []Test{is(0, plain4), is(9, protoIPIP)}})
 	}
 	return append(out,
 		layer{inner: header4 + vxlanHeaders, tests: []Test{
-			{0, []byte{plain4}}, {9, []byte{protoUDP}}, {header4 + 2, two(vxlanPort)}, {header4 + vxlanHeaders - 2, etherType}}},
+			is(0, plain4), is(9, protoUDP), is(header4+2, two(vxlanPort)...), is(header4+vxlanHeaders-2, etherType...)}},
 		layer{v6: true, inner: header6 + vxlanHeaders, tests: []Test{
-			{6, []byte{protoUDP}}, {header6 + 2, two(vxlanPort)}, {header6 + vxlanHeaders - 2, etherType}}})
+			is(6, protoUDP), is(header6+2, two(vxlanPort)...), is(header6+vxlanHeaders-2, etherType...)}})
 }
 
 // Patterns are all packets of the probe: as the pod sends it and after its source or destination was rewritten, each in any tunnel.
@@ -117,7 +128,7 @@ func (p Probe) Patterns(vxlanPort uint16) []Pattern {
 		add(Reply, at.is(p.number()), at.from(p.Destination), p.reply(at.payload, true))
 		quoted := p.header(at.payload + 8)
 		for _, kind := range p.errors() {
-			is := append(at.is(p.icmp()), Test{at.payload, []byte{kind}})
+			is := append(at.is(p.icmp()), fine([]Test{is(at.payload, kind)})...)
 			add(Error, is, quoted.is(p.number()), quoted.from(p.Source), p.request(quoted.payload, false))
 			add(Error, is, quoted.is(p.number()), quoted.to(p.Destination), p.request(quoted.payload, true))
 		}
@@ -140,34 +151,36 @@ func (p Probe) header(at int) position {
 
 func (h position) is(protocol byte) []Test {
 	if h.v6 {
-		return []Test{{h.protocol, []byte{protocol}}}
+		return []Test{is(h.protocol, protocol)}
 	}
-	return []Test{{h.first, []byte{plain4}}, {h.protocol, []byte{protocol}}}
+	return []Test{is(h.first, plain4), is(h.protocol, protocol)}
 }
 
-func (h position) from(a netip.Addr) []Test { return []Test{{h.source, a.AsSlice()}} }
-func (h position) to(a netip.Addr) []Test   { return []Test{{h.destination, a.AsSlice()}} }
+func (h position) from(a netip.Addr) []Test { return fine([]Test{is(h.source, a.AsSlice()...)}) }
+func (h position) to(a netip.Addr) []Test   { return fine([]Test{is(h.destination, a.AsSlice()...)}) }
+
+func is(offset int, want ...byte) Test { return Test{Offset: offset, Want: want} }
 
 // request tests the payload. withPort asks for the destination's port too, which a Service's packet keeps only until its address is
 // rewritten.
 func (p Probe) request(at int, withPort bool) []Test {
 	if p.Protocol == ICMP {
-		return []Test{{at, []byte{p.echo(true)}}, {at + 4, two(p.ID)}}
+		return []Test{{Offset: at, Want: []byte{p.echo(true)}, Fine: true}, is(at+4, two(p.ID)...)}
 	}
-	out := []Test{{at, two(p.ID)}}
+	out := []Test{is(at, two(p.ID)...)}
 	if withPort {
-		out = append(out, Test{at + 2, two(p.Port)})
+		out = append(out, fine([]Test{is(at+2, two(p.Port)...)})...)
 	}
 	return out
 }
 
 func (p Probe) reply(at int, withPort bool) []Test {
 	if p.Protocol == ICMP {
-		return []Test{{at, []byte{p.echo(false)}}, {at + 4, two(p.ID)}}
+		return []Test{{Offset: at, Want: []byte{p.echo(false)}, Fine: true}, is(at+4, two(p.ID)...)}
 	}
-	out := []Test{{at + 2, two(p.ID)}}
+	out := []Test{is(at+2, two(p.ID)...)}
 	if withPort {
-		out = append(out, Test{at, two(p.Port)})
+		out = append(out, fine([]Test{is(at, two(p.Port)...)})...)
 	}
 	return out
 }

@@ -44,6 +44,12 @@ func faults(t *testing.T, l *lab.Lab, pods []*lab.Pod) {
 		planted(t, l, node1, fmt.Sprintf("ip neigh replace %s lladdr 02:00:00:00:00:99 dev eth0 nud permanent", node2.V4), fmt.Sprintf("ip neigh del %s dev eth0", node2.V4), near,
 			"Dropped at node node1 (WrongNeighbour)", "02:00:00:00:00:99")
 	})
+	t.Run("reverse path filter", func(t *testing.T) {
+		// Somebody's routing rule leads what is for pod-0 to another link, so that its packets come from the wrong one.
+		planted(t, l, node1, fmt.Sprintf("ip link add lead type veth peer name lead-peer; ip link set lead up; ip link set lead-peer up; ip route add %[1]s dev lead table 100; ip rule add to %[1]s lookup 100 priority 100", pods[0].V4()),
+			"ip link del lead; ip rule del priority 100", near,
+			"Dropped at node node1 (ReversePathFilter)", "the way back to "+pods[0].V4().String()+" is by lead")
+	})
 	t.Run("Service without endpoints", func(t *testing.T) {
 		l.Create(t, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "empty"}, Spec: corev1.ServiceSpec{
 			Selector: map[string]string{"a": "b"}, Ports: []corev1.ServicePort{{Port: 80}}}})

@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,4 +140,61 @@ func TestNodeNetworkFollowsItsNode(t *testing.T) {
 	})
 	w.must(w.Delete(w.ctx, &v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}))
 	w.waitTraces("n1", " NodeNetwork Lease")
+}
+
+func TestTaintOfANewNode(t *testing.T) {
+	w := begin(t)
+	foreign := corev1.Taint{Key: "example.com/maintenance", Effect: corev1.TaintEffectNoSchedule}
+	w.must(w.Create(w.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: corev1.NodeSpec{Taints: []corev1.Taint{
+		{Key: v1alpha1.TaintAgentNotReady, Effect: corev1.TaintEffectNoSchedule}, foreign, {Key: v1alpha1.TaintAgentNotReady, Effect: corev1.TaintEffectNoExecute}}}}))
+	taints := func() string {
+		var n corev1.Node
+		w.must(w.Get(w.ctx, client.ObjectKey{Name: "n1"}, &n))
+		var keys []string
+		for _, t := range n.Spec.Taints {
+			if !strings.HasPrefix(t.Key, "node.kubernetes.io/") { // The API server's own.
+				keys = append(keys, t.Key)
+			}
+		}
+		return fmt.Sprint(keys)
+	}
+	const all = "[causeway.dev/agent-not-ready example.com/maintenance causeway.dev/agent-not-ready]"
+	stays := func(why string) {
+		t.Helper()
+		w.steady(why, time.Second, func() string {
+			if got := taints(); got != all {
+				return got
+			}
+			return ""
+		})
+	}
+	ready := func(status metav1.ConditionStatus) {
+		w.report("n1", func(nn *v1alpha1.NodeNetwork) {
+			meta.SetStatusCondition(&nn.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionReady, Status: status, Reason: "Test"})
+		})
+	}
+	stays("there is no agent yet")
+	ready(metav1.ConditionTrue)
+	stays("a report without a live agent is of an earlier life of the node")
+	ready(metav1.ConditionFalse)
+	w.renew("n1", 3600)
+	stays("the agent lives, but the kernel does not show its plan")
+	ready(metav1.ConditionTrue)
+	w.wait("the taint goes, and no other", func() string {
+		if got := taints(); got != "[example.com/maintenance]" {
+			return got
+		}
+		return ""
+	})
+	// Somebody taints the node again: its agent serves, so the taint goes again.
+	var n corev1.Node
+	w.must(w.Get(w.ctx, client.ObjectKey{Name: "n1"}, &n))
+	n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: v1alpha1.TaintAgentNotReady, Effect: corev1.TaintEffectNoSchedule})
+	w.must(w.Update(w.ctx, &n))
+	w.wait("the taint goes again", func() string {
+		if got := taints(); got != "[example.com/maintenance]" {
+			return got
+		}
+		return ""
+	})
 }

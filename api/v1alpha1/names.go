@@ -29,6 +29,9 @@ const (
 	BGPNamespace = "causeway-bgp"
 	// AgentLeasePrefix, followed by the node's name, names the Lease by which a node's agent shows that it is alive.
 	AgentLeasePrefix = "causeway-agent-"
+	// TaintAgentNotReady is the key of a taint that keeps pods off a node until its agent serves. Whoever registers nodes puts
+	// it there, with any effect; the controller lifts it.
+	TaintAgentNotReady = "causeway.dev/agent-not-ready"
 	// ControllerLease names the Lease that controllers elect their leader by.
 	ControllerLease = "causeway-controller"
 	// AgentAccount names the ServiceAccount of the agents' pods.

@@ -28,6 +28,9 @@ import (
 // reasonSilent is the reason of a NodeNetwork's Ready condition whose agent does not renew its lease.
 const reasonSilent = "AgentSilent"
 
+// pauseForConflict is the time to the next try when somebody else has written an object meanwhile.
+const pauseForConflict = time.Second
+
 // annotationNode is on NodeNetworks whose Node this controller has seen, with its UID. One without it was made by a person, perhaps
 // before its Node, and is never deleted.
 const annotationNode = "causeway.dev/node-uid"
@@ -105,7 +108,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return r.listen(ctx, nn)
+	again, err := r.liftTaint(ctx, &node, nn)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	result, err := r.listen(ctx, nn)
+	if again && err == nil {
+		result.RequeueAfter = pauseForConflict
+	}
+	return result, err
 }
 
 // ensure makes the node's NodeNetwork, gives it the Node's labels, and marks it as that Node's.
@@ -162,7 +173,7 @@ func (r *Reconciler) listen(ctx context.Context, nn *v1alpha1.NodeNetwork) (reco
 		Status: metav1.ConditionUnknown, Reason: reasonSilent, Message: sentence, ObservedGeneration: nn.Generation})
 	err := r.o.Client.Status().Patch(ctx, nn, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return reconcile.Result{RequeueAfter: time.Second}, nil // The agent was writing too; it may be back.
+		return reconcile.Result{RequeueAfter: pauseForConflict}, nil // The agent was writing too; it may be back.
 	}
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("say that the agent of node %s is silent: %w", nn.Name, err)

@@ -34,7 +34,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager) 
 	if err := r.takePulse(ctx, mgr.GetCache()); err != nil {
 		return err
 	}
-	onlyLabels := func(before, after client.Object) bool { return !maps.Equal(before.GetLabels(), after.GetLabels()) }
+	nodeMatters := func(before, after client.Object) bool {
+		return !maps.Equal(before.GetLabels(), after.GetLabels()) || !isTainted(before) && isTainted(after)
+	}
+	networkMatters := func(before, after client.Object) bool {
+		return !maps.Equal(before.GetLabels(), after.GetLabels()) || becameReady(before, after)
+	}
 	never := func(_, _ client.Object) bool { return false }
 	self := func(o client.Object) (string, bool) { return o.GetName(), true }
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstPause, longestPause)
@@ -45,8 +50,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager) 
 		return nil
 	})
 	return ctrl.NewControllerManagedBy(mgr).Named("nodes").WithOptions(controller.Options{RateLimiter: limiter}).
-		Watches(&corev1.Node{}, byNode(self, onlyLabels)).
-		Watches(&v1alpha1.NodeNetwork{}, byNode(self, onlyLabels)).
+		Watches(&corev1.Node{}, byNode(self, nodeMatters)).
+		Watches(&v1alpha1.NodeNetwork{}, byNode(self, networkMatters)).
 		Watches(&v1alpha1.BlockClaim{}, byNode(self, never)).
 		Watches(&v1alpha1.BGPNodeState{}, byNode(self, never)).
 		Watches(&coordinationv1.Lease{}, r.leases()).

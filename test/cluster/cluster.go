@@ -26,6 +26,12 @@ import (
 type Options struct {
 	// Nodes is the number of nodes, 1 to 9, Subnets that of their subnets, 1 by default. Node i is in subnet i modulo Subnets.
 	Nodes, Subnets int
+	// Proxy is kube-proxy's mode, nftables by default.
+	Proxy string
+	// IPv6Only makes a cluster that knows no IPv4: neither do nodes, Services and the API server.
+	IPv6Only bool
+	// Tainted makes kubelets register their nodes with the taint that keeps pods away until the agent serves.
+	Tainted bool
 	// Log is told what is done.
 	Log io.Writer
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -157,4 +158,54 @@ func (w *world) checkOverlaps(t *testing.T, pool func(name, cidr string, finaliz
 	w.checkBlock(t, "10.20.128.0/26", "b-inner", "")
 	w.checkBlock(t, "10.20.0.0/26", "c-outer", "")
 	w.checkBlock(t, "10.20.128.0/26", "c-outer", "older pool b-inner")
+}
+
+// TestTheControllerOnlyLiftsItsTaint: the controller may patch Nodes, but nothing of them besides one taint.
+func TestTheControllerOnlyLiftsItsTaint(t *testing.T) {
+	w := begin(t)
+	ctx := t.Context()
+	ours := corev1.Taint{Key: v1alpha1.TaintAgentNotReady, Effect: corev1.TaintEffectNoSchedule}
+	foreign := corev1.Taint{Key: "example.com/other", Value: "a", Effect: corev1.TaintEffectNoSchedule}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "tainted", Labels: map[string]string{"rack": "1"}}, Spec: corev1.NodeSpec{Taints: []corev1.Taint{ours, foreign}}}
+	create(ctx, t, w.Client, node)
+	patch := func(change func(*corev1.Node)) error {
+		after := node.DeepCopy()
+		change(after)
+		return w.controller.Patch(ctx, after, client.MergeFrom(node), client.DryRunAll)
+	}
+	must(t, retry.Until(ctx, 30*time.Second, func() error { // The API server hears of policies by a watch.
+		if err := patch(func(n *corev1.Node) { n.Spec.Unschedulable = true }); err == nil || !strings.Contains(err.Error(), "changes nothing else") {
+			return fmt.Errorf("the policy is not yet in force: %v", err)
+		}
+		return nil
+	}))
+	const onlyTaint, nothingElse = "changes no other taint", "changes nothing else"
+	for name, c := range map[string]struct {
+		want   string
+		change func(*corev1.Node)
+	}{
+		"lifts its taint": {"", func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{foreign} }},
+		"lifts another":   {onlyTaint, func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{ours} }},
+		"lifts all":       {onlyTaint, func(n *corev1.Node) { n.Spec.Taints = nil }},
+		"adds one": {onlyTaint, func(n *corev1.Node) {
+			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "x", Effect: corev1.TaintEffectNoExecute})
+		}},
+		"changes a value":        {onlyTaint, func(n *corev1.Node) { n.Spec.Taints[1].Value = "b" }},
+		"makes its taint evict":  {onlyTaint, func(n *corev1.Node) { n.Spec.Taints[0].Effect = corev1.TaintEffectNoExecute }},
+		"cordons":                {nothingElse, func(n *corev1.Node) { n.Spec.Unschedulable = true }},
+		"relabels":               {nothingElse, func(n *corev1.Node) { n.Labels["rack"] = "2" }},
+		"annotates":              {nothingElse, func(n *corev1.Node) { n.Annotations = map[string]string{"a": "b"} }},
+		"keeps it from going":    {nothingElse, func(n *corev1.Node) { n.Finalizers = []string{"example.com/never"} }},
+		"gives it another CIDR":  {nothingElse, func(n *corev1.Node) { n.Spec.PodCIDR, n.Spec.PodCIDRs = "10.0.0.0/24", []string{"10.0.0.0/24"} }},
+		"gives it to a provider": {nothingElse, func(n *corev1.Node) { n.Spec.ProviderID = "example://1" }},
+		"lifts it and relabels":  {nothingElse, func(n *corev1.Node) { n.Spec.Taints, n.Labels = []corev1.Taint{foreign}, nil }},
+	} {
+		t.Run(name, func(t *testing.T) { check(t, patch(c.change), c.want) })
+	}
+	check(t, w.controller.Delete(ctx, node.DeepCopy()), noRight)
+	check(t, w.controller.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "own"}}), noRight)
+	check(t, w.controller.Status().Patch(ctx, node.DeepCopy(), client.RawPatch(merge, []byte(`{"status":{"phase":"Running"}}`))), noRight)
+	after := node.DeepCopy()
+	after.Labels["rack"] = "2"
+	check(t, w.Client.Patch(ctx, after, client.MergeFrom(node)), "")
 }

@@ -19,12 +19,17 @@ import (
 // Serve answers agents on a unix socket until ctx ends or one asks to stop. Only root, or whoever runs the speaker, may
 // speak to it.
 func Serve(ctx context.Context, e *Engine, socket string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	listener, err := listenUnix(socket)
 	if err != nil {
 		return err
 	}
+	return serve(ctx, e, listener)
+}
+
+// serve answers agents on a socket that is open.
+func serve(ctx context.Context, e *Engine, listener *net.UnixListener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
@@ -38,7 +43,7 @@ func Serve(ctx context.Context, e *Engine, socket string) error {
 		}
 		if err != nil {
 			cancel()
-			return fmt.Errorf("accept on %s: %w", socket, err)
+			return fmt.Errorf("accept on %s: %w", listener.Addr(), err)
 		}
 		if !trusted(conn) {
 			_ = conn.Close()

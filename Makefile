@@ -15,6 +15,8 @@ CONTROL_PLANE := bin/etcd bin/kube-apiserver bin/kubectl
 # VERSION is what --version says and the image is tagged with.
 VERSION ?= $(shell sed -n 's/^appVersion: //p' charts/causeway/Chart.yaml)
 COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+# NEXT is the version that tests upgrade to: the same programs by another name.
+NEXT := v0.2.0-next
 OUR_FLAGS := -s -w -X github.com/causeway-net/causeway/internal/version.tag=$(VERSION) \
 	-X github.com/causeway-net/causeway/internal/version.commit=$(COMMIT)
 # CLUSTER_PACKAGES are what `make cluster` needs besides.
@@ -53,6 +55,7 @@ conformance: deps cluster-deps conformance-deps build cluster-programs conforman
 .PHONY: test
 test: deps cluster-deps build cluster-programs kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
 	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)"
+	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)" VERSION=$(NEXT) ARCHIVE=bin/causeway-image-next.tar IMAGE_PROGRAMS=bin/image/next
 	cd image && go test ./...
 	CAUSEWAY_LAB_KERNEL=$(KERNEL) go test -p $(TEST_PARALLEL) -timeout 30m $(ARGS) ./...
 
@@ -201,16 +204,18 @@ generate: ## Generate deepcopy functions, CRDs, the controller's roles and the A
 
 IMAGE ?= causeway
 ARCHITECTURES ?= amd64 arm64
+ARCHIVE := bin/causeway-image.tar
+IMAGE_PROGRAMS := bin/image
 .PHONY: image
 image: ## Build the container image into bin/causeway-image.tar, an OCI archive for amd64 and arm64, without Docker (PUSH=registry.example/net/causeway sends it there)
 	@for arch in $(ARCHITECTURES); do \
-	  mkdir -p bin/image/$$arch; \
+	  mkdir -p $(IMAGE_PROGRAMS)/$$arch; \
 	  echo "building our binaries for $$arch"; \
-	  GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(OUR_FLAGS)" -o bin/image/$$arch/causeway ./cni-plugin; \
-	  GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(OUR_FLAGS)" -o bin/image/$$arch/ \
+	  GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(OUR_FLAGS)" -o $(IMAGE_PROGRAMS)/$$arch/causeway ./cni-plugin; \
+	  GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(OUR_FLAGS)" -o $(IMAGE_PROGRAMS)/$$arch/ \
 	    ./node-agent/cmd/causeway-agent ./node-agent/cmd/causeway-speaker ./controllers/cmd/causeway-controller; \
 	done
-	@cd image && go run . --binaries ../bin/image --packages ../bin/image/packages --out ../bin/causeway-image.tar \
+	@cd image && go run . --binaries ../$(IMAGE_PROGRAMS) --packages ../bin/image/packages --out ../$(ARCHIVE) \
 	  --name $(or $(PUSH),$(IMAGE)) $(if $(PUSH),--push) --version $(VERSION) --commit $(COMMIT) --created "$$(git log -1 --format=%ct 2>/dev/null || echo 0)" \
 	  --architectures "$$(echo $(ARCHITECTURES) | tr ' ' ,)"
 

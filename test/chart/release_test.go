@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +29,7 @@ import (
 	"github.com/causeway-net/causeway/internal/scrape"
 	"github.com/causeway-net/causeway/node-agent/datapath/names"
 	"github.com/causeway-net/causeway/test/lab/controlplane"
+	"github.com/causeway-net/causeway/test/nextrelease"
 	"github.com/causeway-net/causeway/test/retry"
 )
 
@@ -64,17 +63,18 @@ func TestRelease(t *testing.T) {
 		pool.Spec.Encapsulation = v1alpha1.EncapsulationVXLAN
 		return c.Client.Update(ctx, &pool)
 	}))
-	newer := newerChart(t)
+	newer, err := nextrelease.Chart(ctx, chartPath, t.TempDir())
+	must(t, err)
 	_, err = c.helm("upgrade", "causeway", newer, "--reuse-values", "--set", "agent.verbosity=1,mtu=1400")
 	must(t, err)
 	c.agentHas("--verbosity=1", "--mtu=1400")
-	if !c.definitionHas("newField") {
+	if !c.definitionHas(nextrelease.Field) {
 		t.Error("the upgrade has not brought the new field of the definition")
 	}
 	_, err = c.helm("rollback", "causeway", "1")
 	must(t, err)
 	c.agentHas("--verbosity=0")
-	if c.definitionHas("newField") {
+	if c.definitionHas(nextrelease.Field) {
 		t.Error("the rollback has left the new field in the definition")
 	}
 	must(t, c.Client.Get(ctx, client.ObjectKeyFromObject(&pool), &pool))
@@ -173,23 +173,6 @@ func TestUninstallAfterKubectlDelete(t *testing.T) {
 }
 
 // newerChart is a copy of the chart with one more field in a definition.
-func newerChart(t *testing.T) string {
-	t.Helper()
-	to := filepath.Join(t.TempDir(), "causeway")
-	if out, err := exec.CommandContext(t.Context(), "cp", "-rL", chartPath, to).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	path := filepath.Join(to, "files/crd/causeway.dev_ippools.yaml")
-	text, err := os.ReadFile(path)
-	must(t, err)
-	const mark = "              cidr:\n"
-	if !strings.Contains(string(text), mark) {
-		t.Fatal("the definition has no cidr where the test looks for it")
-	}
-	must(t, os.WriteFile(path, []byte(strings.Replace(string(text), mark, "              newField:\n                type: string\n"+mark, 1)), 0o644))
-	return to
-}
-
 func (c *cluster) definitionHas(field string) bool {
 	c.t.Helper()
 	var crd apiextensionsv1.CustomResourceDefinition

@@ -43,6 +43,7 @@ type Cluster struct {
 	Repo, Dir string
 	Nodes     []*Node
 
+	o     Options
 	log   io.Writer
 	begin time.Time
 	group cgroups.Group
@@ -50,7 +51,7 @@ type Cluster struct {
 
 // New starts a cluster without a pod network. Stop it, whether or not it has failed half-way: then the error is returned too.
 func New(ctx context.Context, o Options) (*Cluster, error) {
-	c := &Cluster{log: o.Log, begin: time.Now()}
+	c := &Cluster{o: o, log: o.Log, begin: time.Now()}
 	if c.log == nil {
 		c.log = io.Discard
 	}
@@ -78,12 +79,15 @@ func (c *Cluster) start(ctx context.Context, o Options) (err error) {
 	if c.Dir, err = os.MkdirTemp("/mnt", "cluster-"); err != nil {
 		return fmt.Errorf("make the cluster's folder: %w", err)
 	}
-	if err := errors.Join(os.Mkdir(c.shared(), 0o755), makeUnderlay(ctx, subnets)); err != nil {
+	if err := errors.Join(os.Mkdir(c.shared(), 0o755), makeUnderlay(ctx, o, subnets)); err != nil {
 		return err
 	}
 	for i := range o.Nodes {
 		n := &Node{Name: fmt.Sprintf("node%d", i+1), Subnet: i%subnets + 1, cluster: c}
 		n.V4, n.V6 = hostAddresses(n.Subnet, 11+i)
+		if o.IPv6Only {
+			n.V4 = netip.Addr{}
+		}
 		n.group = c.group.Sub(n.Name)
 		c.Nodes = append(c.Nodes, n)
 	}
@@ -97,7 +101,7 @@ func (c *Cluster) startAll(ctx context.Context) (err error) {
 		booted <- c.each(func(n *Node) error { return errors.Join(n.Boot(ctx), n.startRuntime(ctx)) })
 	}()
 	c.ControlPlane, err = controlplane.Start(ctx, controlplane.Options{
-		Dir: filepath.Join(c.Dir, "control-plane"), Bin: c.Bin(""), Address: netip.MustParseAddr(apiAddress), Whole: true,
+		Dir: filepath.Join(c.Dir, "control-plane"), Bin: c.Bin(""), Address: c.o.apiAddress(), Whole: true,
 	})
 	if err := errors.Join(err, <-booted); err != nil {
 		return err
@@ -107,7 +111,20 @@ func (c *Cluster) startAll(ctx context.Context) (err error) {
 		return err
 	}
 	c.Say("kubelets have started")
-	return c.Apply(ctx, filepath.Join(c.Repo, "test", "cluster", "addons", "coredns.yaml"))
+	return c.applyDNS(ctx)
+}
+
+// applyDNS starts CoreDNS, whose Service has an address that kubelets know beforehand.
+func (c *Cluster) applyDNS(ctx context.Context) error {
+	text, err := os.ReadFile(filepath.Join(c.Repo, "test", "cluster", "addons", "coredns.yaml"))
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(c.Dir, "coredns.yaml")
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), dnsV4, c.o.dnsAddress())), 0o644); err != nil {
+		return err
+	}
+	return c.Apply(ctx, file)
 }
 
 // each does something for all nodes at the same time.
@@ -191,9 +208,12 @@ func (c *Cluster) Environment() []string {
 	}
 }
 
-// Install installs Causeway by its chart, with two first pools, and waits until every node is ready.
+// Install installs Causeway by its chart, with a first pool of each family, and waits until every node is ready.
 func (c *Cluster) Install(ctx context.Context, values ...string) error {
-	args := []string{"install", "causeway", "charts/causeway", "--wait", "--timeout=3m", "--set=firstPools.ipv4=10.211.0.0/16", "--set=firstPools.ipv6=fd00:10:211::/48"}
+	args := []string{"install", "causeway", "charts/causeway", "--wait", "--timeout=3m", "--set=firstPools.ipv6=fd00:10:211::/48"}
+	if !c.o.IPv6Only {
+		args = append(args, "--set=firstPools.ipv4=10.211.0.0/16")
+	}
 	if _, err := c.Command(ctx, "helm", append(args, values...)...); err != nil {
 		return errors.Join(err, c.explain(ctx))
 	}

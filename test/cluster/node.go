@@ -23,7 +23,7 @@ type Node struct {
 	Name string
 	// Subnet is the number of its subnet, from 1.
 	Subnet int
-	// V4 and V6 are its addresses on eth0.
+	// V4 and V6 are its addresses on eth0; there is no V4 where the cluster has no IPv4.
 	V4, V6 netip.Addr
 	// Containerd, Kubelet and Proxy are its daemons.
 	Containerd, Kubelet, Proxy *Daemon
@@ -98,8 +98,6 @@ func (n *Node) startInit(b boot.Node) error {
 // plugIn gives the node its eth0.
 func (n *Node) plugIn(ctx context.Context) error {
 	port := "p-" + n.Name
-	v4, v6 := withLength(n.V4), withLength(n.V6)
-	gate4, gate6 := gateways(n.Subnet)
 	_ = machine.IPBatch(ctx, "link del "+port) // Of an earlier life of the node; the kernel deletes it when it finds time.
 	if err := machine.IPBatch(ctx,
 		"link add "+port+" type veth peer name eth0 netns "+strconv.Itoa(n.init.Process.Pid),
@@ -107,10 +105,18 @@ func (n *Node) plugIn(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	for _, command := range []string{
-		"link set lo up", "link set eth0 up", "addr add " + v4 + " dev eth0", "addr add " + v6 + " dev eth0 nodad",
-		"route add default via " + gate4.String(), "-6 route add default via " + gate6.String(),
-	} {
+	commands := []string{"link set lo up", "link set eth0 up"}
+	for _, a := range n.Addresses() {
+		add := "addr add " + withLength(a) + " dev eth0"
+		if a.Is6() {
+			add += " nodad" // It is of use at once.
+		}
+		commands = append(commands, add)
+	}
+	for _, a := range n.Addresses() {
+		commands = append(commands, "route add default via "+gateway(n.Subnet, a).String())
+	}
+	for _, command := range commands {
 		if _, err := n.Run(ctx, append([]string{"ip"}, strings.Fields(command)...)...); err != nil {
 			return err
 		}

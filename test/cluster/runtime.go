@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/test/retry"
 )
 
@@ -16,8 +18,8 @@ const AgnhostImage = "registry.k8s.io/e2e-test-images/agnhost:2.66.1"
 
 const (
 	sandboxImage = "registry.k8s.io/pause:3.10.2"
-	// dnsAddress is what test/cluster/addons/coredns.yaml says.
-	dnsAddress = "10.96.0.10"
+	// dnsV4 is what test/cluster/addons/coredns.yaml says; in a cluster without IPv4 it becomes dnsV6.
+	dnsV4, dnsV6 = "10.96.0.10", "fd00:10:96::a"
 	// patience is how long a program may take to be ready on a busy machine.
 	patience = 2 * time.Minute
 )
@@ -39,7 +41,15 @@ conf_dir = '/etc/cni/net.d'
 sandbox = '` + sandboxImage + `'
 `
 
-// kubeletConfig needs the group of control groups, and the cluster's authority.
+// dnsAddress is the address of the Service of CoreDNS.
+func (o Options) dnsAddress() string {
+	if o.IPv6Only {
+		return dnsV6
+	}
+	return dnsV4
+}
+
+// kubeletConfig needs the group of control groups, the address of CoreDNS, and the cluster's authority.
 const kubeletConfig = `
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -56,7 +66,7 @@ evictionHard: {memory.available: 50Mi}
 localStorageCapacityIsolation: false
 makeIPTablesUtilChains: false
 clusterDomain: cluster.local
-clusterDNS: [` + dnsAddress + `]
+clusterDNS: ["%s"]
 authentication:
   anonymous: {enabled: false}
   webhook: {enabled: true}
@@ -64,11 +74,11 @@ authentication:
 authorization: {mode: Webhook}
 `
 
-// proxyConfig has no limits of connections: a namespace can't set them.
+// proxyConfig needs the mode. It has no limits of connections: a namespace can't set them.
 const proxyConfig = `
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
-mode: nftables
+mode: %s
 clientConnection: {kubeconfig: /etc/kubernetes/kube-proxy.kubeconfig}
 detectLocalMode: InterfaceNamePrefix
 detectLocal: {interfaceNamePrefix: cw}
@@ -108,8 +118,11 @@ func (n *Node) Load(ctx context.Context, archive string) error {
 func (n *Node) startKubelet(ctx context.Context) error {
 	c := n.cluster
 	files := map[string]string{
-		"/etc/kubernetes/kubelet.yaml":    fmt.Sprintf(kubeletConfig, n.group),
-		"/etc/kubernetes/kube-proxy.yaml": proxyConfig,
+		"/etc/kubernetes/kubelet.yaml":    fmt.Sprintf(kubeletConfig, n.group, c.o.dnsAddress()),
+		"/etc/kubernetes/kube-proxy.yaml": fmt.Sprintf(proxyConfig, cmp.Or(c.o.Proxy, "nftables")),
+	}
+	if c.o.Tainted {
+		files["/etc/kubernetes/kubelet.yaml"] += "registerWithTaints: [{key: " + v1alpha1.TaintAgentNotReady + ", effect: NoSchedule}]\n"
 	}
 	for to, of := range map[string]struct {
 		user   string
@@ -138,8 +151,12 @@ func (n *Node) startKubelet(ctx context.Context) error {
 			return err
 		}
 	}
+	var own []string
+	for _, a := range n.Addresses() {
+		own = append(own, a.String())
+	}
 	n.Kubelet = n.daemon(c.Bin("kubelet"), "--config=/etc/kubernetes/kubelet.yaml", "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",
-		"--hostname-override="+n.Name, "--node-ip="+n.V4.String()+","+n.V6.String())
+		"--hostname-override="+n.Name, "--node-ip="+strings.Join(own, ","))
 	n.Proxy = n.daemon(c.Bin("kube-proxy"), "--config=/etc/kubernetes/kube-proxy.yaml", "--hostname-override="+n.Name)
 	if err := n.Kubelet.Start(); err != nil {
 		return err

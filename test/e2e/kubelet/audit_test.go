@@ -60,7 +60,11 @@ func (f *fixture) auditNode(n *cluster.Node, pods []corev1.Pod, endpoints []v1al
 	if !slices.Equal(want, have) {
 		return fmt.Errorf("%s has the pods %v, and endpoints of %v", n.Name, want, have)
 	}
-	out, err := n.Run(f.t.Context(), "sh", "-c", `ip -br link show type veth; echo; ip -4 route show table all; echo; ls /run/netns`)
+	family := "-4" // Each pod has one route of each.
+	if n.Addresses()[0].Is6() {
+		family = "-6"
+	}
+	out, err := n.Run(f.t.Context(), "sh", "-c", `ip -br link show type veth; echo; ip `+family+` route show table all proto 202; echo; ls /run/netns`)
 	if err != nil {
 		return err
 	}
@@ -96,7 +100,7 @@ func (f *fixture) auditNode(n *cluster.Node, pods []corev1.Pod, endpoints []v1al
 }
 
 // print shows everything on a node that an installation may change. The tables called nat are the plugin portmap's, which is not
-// ours: it leaves them empty after the last host port.
+// ours: it leaves them empty after the last host port. Those and the others left out are kube-proxy's where it has the mode iptables.
 func (f *fixture) print(n *cluster.Node) string {
 	f.t.Helper()
 	out, err := n.Run(f.t.Context(), "sh", "-c", `
@@ -104,7 +108,7 @@ for table in link addr; do echo "== ip $table"; ip -br $table show | grep -v -e 
 echo "== routes"; ip -4 route show table all; ip -6 route show table all | grep -v -e fe80 -e anycast -e multicast | sed 's/ expires [^ ]*//'
 echo "== rules"; ip -4 rule; ip -6 rule
 echo "== neighbours"; ip neigh show nud permanent
-echo "== nftables"; nft list tables | grep -v -e kube-proxy -e ' nat$'
+echo "== nftables"; nft list tables | grep -v -e kube-proxy -e ' nat$' -e ' filter$' -e ' mangle$'
 echo "== files"; ls -A /etc/cni/net.d /opt/cni/bin; ls -d /run/causeway /var/lib/causeway 2>/dev/null
 echo "== processes"; pgrep -a causeway || true`)
 	if err != nil {

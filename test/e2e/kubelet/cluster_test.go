@@ -11,15 +11,18 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/test/cluster"
+	"github.com/causeway-net/causeway/test/nextrelease"
 )
 
 // TestCluster is the life of Causeway in one cluster. Pings between two pods go on through all of it, until it is uninstalled.
 func TestCluster(t *testing.T) {
 	log := &strings.Builder{}
-	c, err := cluster.New(t.Context(), cluster.Options{Nodes: 3, Subnets: 2, Log: log})
+	c, err := cluster.New(t.Context(), cluster.Options{Nodes: 3, Subnets: 2, Tainted: true, Log: log})
 	if err != nil {
 		t.Fatal(err, log)
 	}
@@ -38,6 +41,7 @@ func TestCluster(t *testing.T) {
 	f.step("pods", f.pods)
 	f.step("services, host ports, DNS, MTU", f.services)
 	f.step("kubectl causeway check", f.check)
+	f.step("BGP by speakers that are not root", f.speak)
 	f.step("pods come and go", f.churn)
 	f.step("agents roll out", f.rollAgents)
 	f.step("an agent is killed", f.killAgent)
@@ -78,7 +82,7 @@ func (f *fixture) crowd(n int) {
 
 // services asks the server by every way that leads to it, and itself too (hairpin).
 func (f *fixture) services() {
-	server, node := f.place("server"), f.Nodes[0]
+	server := f.place("server")
 	var urls []string
 	for _, a := range server.addresses {
 		urls = append(urls, netip.AddrPortFrom(a, 8080).String())
@@ -86,7 +90,7 @@ func (f *fixture) services() {
 	for _, a := range strings.Fields(f.kubectl("get", "service", "web", "-o", `jsonpath={range .spec.clusterIPs[*]}{@}{"\n"}{end}`)) {
 		urls = append(urls, netip.AddrPortFrom(netip.MustParseAddr(a), 80).String())
 	}
-	urls = append(urls, "web", "web.default.svc.cluster.local", netip.AddrPortFrom(node.V4, 30080).String())
+	urls = append(urls, "web", "web.default.svc.cluster.local", netip.AddrPortFrom(f.Nodes[0].Addresses()[0], 30080).String())
 	for _, url := range urls {
 		for _, from := range []string{"still-1", "still-2", "server"} {
 			f.reaches(from, "http://"+url+"/hostname", "server")
@@ -94,14 +98,18 @@ func (f *fixture) services() {
 	}
 	// From outside: the node port of every node, and the host port of the pod's.
 	for _, n := range f.Nodes {
-		f.reaches("", "http://"+netip.AddrPortFrom(n.V4, 30080).String()+"/hostname", "server")
+		f.reaches("", "http://"+netip.AddrPortFrom(n.Addresses()[0], 30080).String()+"/hostname", "server")
 	}
-	f.reaches("", "http://"+netip.AddrPortFrom(server.node.V4, 18080).String()+"/hostname", "server")
+	f.reaches("", "http://"+netip.AddrPortFrom(server.node.Addresses()[0], 18080).String()+"/hostname", "server")
 	// The largest packet goes through unbroken, the next one does not leave the pod.
 	from := f.place("still-1")
-	mtu := f.mtu(from)
-	for size, passes := range map[int]bool{mtu - 28: true, mtu - 27: false} {
-		_, err := from.node.RunIn(f.t.Context(), from.netns, "ping", "-c1", "-W5", "-M", "do", "-s", fmt.Sprint(size), f.place("still-2").addresses[0].String())
+	mtu, to := f.mtu(from), f.place("still-2").addresses[0]
+	headers := 20 + 8 // of IPv4 and ICMP
+	if to.Is6() {
+		headers = 40 + 8
+	}
+	for size, passes := range map[int]bool{mtu - headers: true, mtu - headers + 1: false} {
+		_, err := from.node.RunIn(f.t.Context(), from.netns, "ping", "-c1", "-W5", "-M", "do", "-s", fmt.Sprint(size), to.String())
 		if (err == nil) != passes {
 			f.t.Errorf("a ping with %d bytes from a pod with MTU %d: %v", size, mtu, err)
 		}
@@ -121,17 +129,22 @@ func (f *fixture) mtu(p place) int {
 	return mtu
 }
 
-// check asks kubectl's plugin whether all is well, and again with a firewall on node3 that somebody has forgotten.
-func (f *fixture) check() {
-	out, err := f.Command(f.t.Context(), "kubectl-causeway", "check", "--outside=172.30.0.1:6443")
-	if err != nil || !strings.Contains(out, "All is well between 3 nodes.") {
+// allIsWell asks kubectl's plugin.
+func (f *fixture) allIsWell() {
+	out, err := f.Command(f.t.Context(), "kubectl-causeway", "check", "--outside="+f.APIServer())
+	if err != nil || !strings.Contains(out, fmt.Sprintf("All is well between %d nodes.", len(f.Nodes))) {
 		f.t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// check asks kubectl's plugin whether all is well, and again with a firewall on node3 that somebody has forgotten.
+func (f *fixture) check() {
+	f.allIsWell()
 	n := f.Nodes[2]
 	if _, err := n.Run(f.t.Context(), "nft", "table inet forgotten { chain forward { type filter hook forward priority 0; ip daddr 10.211.0.0/16 tcp dport 8480 drop; }; }"); err != nil {
 		f.t.Fatal(err)
 	}
-	out, err = f.Command(f.t.Context(), "kubectl-causeway", "check")
+	out, err := f.Command(f.t.Context(), "kubectl-causeway", "check")
 	for _, want := range []string{"pod to pod, from a pod on node3 to node1", "Node node3 reaches no other by IPv4, and none reaches it", "A packet from the pod on node", "dropped by nftables on node node3: table inet forgotten"} {
 		if err == nil || !strings.Contains(out, want) {
 			f.t.Errorf("want %q: %v\n%s", want, err, out)
@@ -143,6 +156,37 @@ func (f *fixture) check() {
 	if left := f.kubectl("get", "namespaces", "-l", "causeway.dev/check", "-o", "name"); left != "" {
 		f.t.Errorf("left of the checks: %s", left)
 	}
+}
+
+// speak turns the mesh of BGP sessions on and off. The speakers listen on port 179 and have no other right.
+func (f *fixture) speak() {
+	f.apply(mesh)
+	f.eventually("every node has a session with every other", func() error {
+		var states v1alpha1.BGPNodeStateList
+		err := f.Client.List(f.t.Context(), &states)
+		up := 0
+		for _, s := range states.Items {
+			up += int(s.Status.Established)
+		}
+		if want := len(f.Nodes) * (len(f.Nodes) - 1); err == nil && up != want {
+			err = fmt.Errorf("%d of %d ends of sessions are up", up, want)
+		}
+		return err
+	})
+	for _, n := range f.Nodes {
+		out, err := n.Run(f.t.Context(), "sh", "-c", `cat /proc/$(pgrep -x causeway-speake)/status`) // The kernel keeps 15 characters of a name.
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for _, want := range []string{"Uid:\t65179\t65179\t65179\t65179\n", "Gid:\t65179\t65179\t65179\t65179\n", "Groups:\t \n",
+			"CapPrm:\t0000000000000400\n", "CapEff:\t0000000000000400\n", "NoNewPrivs:\t1\n"} {
+			if !strings.Contains(out, want) {
+				f.t.Errorf("the speaker of %s lacks %q: %s", n.Name, want, out)
+			}
+		}
+	}
+	f.kubectl("delete", "bgpconfiguration", "default")
+	f.audit()
 }
 
 func (f *fixture) churn() {
@@ -336,39 +380,80 @@ func (f *fixture) badVersion() {
 	f.audit()
 }
 
-// upgrade goes to another version and back with helm. New pods start meanwhile.
+// nextVersion is what `make test` builds besides: the same programs by another name (NEXT in the Makefile).
+const nextVersion = "v0.2.0-next"
+
+// upgrade goes to another build, whose IPPools have a field more, and back with helm. New pods start meanwhile, and the field is in
+// use when the older version, which does not know it, comes back.
 func (f *fixture) upgrade() {
 	for _, n := range f.Nodes {
-		if _, err := n.Run(f.t.Context(), f.Bin("ctr"), "-n", "k8s.io", "images", "tag", "docker.io/library/causeway:"+f.version(), "docker.io/library/causeway:next"); err != nil {
+		if err := n.Load(f.t.Context(), f.Bin("causeway-image-next.tar")); err != nil {
 			f.t.Fatal(err)
 		}
 	}
-	f.helm("upgrade", "causeway", "charts/causeway", "--reuse-values", "--set=image.tag=next", "--wait", "--timeout="+patience.String())
+	first := f.agentVersion()
+	chart, err := nextrelease.Chart(f.t.Context(), f.Repo+"/charts/causeway", f.t.TempDir())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.helm("upgrade", "causeway", chart, "--reuse-values", "--set=image.tag="+nextVersion, "--timeout="+patience.String())
 	f.crowd(20)
 	f.rollout("causeway-system", "daemonset/causeway-agent")
+	f.rollout("causeway-system", "deployment/causeway-controller")
 	for _, n := range f.Nodes {
-		if image := f.agentOf(n).Spec.Containers[0].Image; image != "causeway:next" {
+		if image := f.agentOf(n).Spec.Containers[0].Image; image != "causeway:"+nextVersion {
 			f.t.Errorf("the agent of %s is of the image %s", n.Name, image)
 		}
 	}
+	if now := f.agentVersion(); !strings.Contains(now, nextVersion) || now == first {
+		f.t.Errorf("the agents were %q and are %q", first, now)
+	}
+	f.kubectl("patch", "ippool", "default-v4", "--type=merge", "--patch", `{"spec":{"`+nextrelease.Field+`":"in use"}}`)
 	f.audit()
-	f.helm("rollback", "causeway", "--wait", "--timeout="+patience.String())
+	f.logStarts("during the upgrade")
+
+	f.helm("rollback", "causeway", "--timeout="+patience.String())
+	f.crowd(10)
+	f.crowd(20)
 	f.rollout("causeway-system", "daemonset/causeway-agent")
+	f.rollout("causeway-system", "deployment/causeway-controller")
+	if now := f.agentVersion(); now != first {
+		f.t.Errorf("the agents were %q and are %q after the rollback", first, now)
+	}
+	f.kubectl("patch", "ippool", "default-v4", "--type=merge", "--patch", `{"spec":{"natOutgoing":true}}`)
+	f.kubectl("wait", "ippool", "default-v4", "--for=condition=Ready", "--timeout="+patience.String())
+	if text := f.kubectl("get", "ippool", "default-v4", "-o", "json"); strings.Contains(text, nextrelease.Field) {
+		f.t.Errorf("the older version keeps a field that it does not know: %s", text)
+	}
 	f.crowd(10)
 	f.audit()
+	f.logStarts("during the rollback")
 }
 
-// version is the tag of the image that was installed.
-func (f *fixture) version() string {
-	_, tag, _ := strings.Cut(f.kubectl("-n", "causeway-system", "get", "deployment/causeway-controller", "-o", "jsonpath={.spec.template.spec.containers[0].image}"), ":")
-	return tag
+// agentVersion is what an agent says of itself.
+func (f *fixture) agentVersion() string {
+	return f.kubectl("-n", "causeway-system", "exec", f.agentOf(f.Nodes[0]).Name, "-c", "agent", "--", "/usr/local/bin/causeway-agent", "--version")
 }
 
-// uninstall is refused while pods run; after that every node is as it was before.
-func (f *fixture) uninstall(before map[string]string) {
-	if out, err := f.Command(f.t.Context(), "helm", "uninstall", "causeway", "--timeout=60s"); err == nil {
-		f.t.Errorf("uninstalling cuts pods off: %s", out)
+// logStarts prints how long the pods that are there took to start, at most; Kubernetes counts in seconds.
+func (f *fixture) logStarts(when string) {
+	var pods corev1.PodList
+	if err := f.Client.List(f.t.Context(), &pods, client.InNamespace("default"), client.MatchingLabels{"app": "crowd"}); err != nil {
+		f.t.Fatal(err)
 	}
+	var slowest time.Duration
+	for _, p := range pods.Items {
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodReady {
+				slowest = max(slowest, c.LastTransitionTime.Sub(p.CreationTimestamp.Time))
+			}
+		}
+	}
+	f.t.Logf("the slowest of %d pods %s was ready after %s", len(pods.Items), when, slowest)
+}
+
+// takePodsAway deletes all pods of the network.
+func (f *fixture) takePodsAway() {
 	f.kubectl("delete", "deployment/crowd", "pod/still-1", "pod/still-2", "pod/server", "--timeout="+patience.String())
 	f.kubectl("-n", "kube-system", "scale", "deployment/coredns", "--replicas=0")
 	f.eventually("no pod of the network is left", func() error {
@@ -378,6 +463,14 @@ func (f *fixture) uninstall(before map[string]string) {
 		}
 		return err
 	})
+}
+
+// uninstall is refused while pods run; after that every node is as it was before.
+func (f *fixture) uninstall(before map[string]string) {
+	if out, err := f.Command(f.t.Context(), "helm", "uninstall", "causeway", "--timeout=60s"); err == nil {
+		f.t.Errorf("uninstalling cuts pods off: %s", out)
+	}
+	f.takePodsAway()
 	f.helm("uninstall", "causeway", "--timeout="+patience.String())
 	f.eventually("agents have ended", func() error {
 		for _, n := range f.Nodes {

@@ -38,7 +38,7 @@ kind: Service
 metadata: {name: web}
 spec:
   type: NodePort
-  ipFamilyPolicy: RequireDualStack
+  ipFamilyPolicy: PreferDualStack
   selector: {app: server}
   ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
 ---
@@ -71,4 +71,13 @@ metadata: {name: a, namespace: second}
 spec:
   terminationGracePeriodSeconds: 1
   containers: [{name: a, image: ` + cluster.AgnhostImage + `, args: [pause]}]
+`
+
+const mesh = `
+apiVersion: causeway.dev/v1alpha1
+kind: BGPConfiguration
+metadata: {name: default}
+spec:
+  asNumber: 64512
+  nodeToNodeMesh: {enabled: true}
 `

@@ -5,7 +5,8 @@ import (
 	"path/filepath"
 )
 
-// Services of a whole control plane have addresses of these ranges. The first of each is the API server's.
+// Services of a whole control plane have addresses of these ranges. The first of each is the API server's. Where the API server
+// itself has an IPv6 address, the cluster has no IPv4.
 const (
 	ServicesV4 = "10.96.0.0/16"
 	ServicesV6 = "fd00:10:96::/112"
@@ -23,10 +24,18 @@ func (c *ControlPlane) addresses() []netip.Addr {
 	return out
 }
 
+// services are the ranges that Services get addresses of.
+func (c *ControlPlane) services() string {
+	if c.o.Address.Is6() {
+		return ServicesV6
+	}
+	return ServicesV4 + "," + ServicesV6
+}
+
 // wholeAPI are the API server's arguments where there are kubelets and a controller manager.
 func (c *ControlPlane) wholeAPI() []string {
 	return []string{
-		"--service-cluster-ip-range=" + ServicesV4 + "," + ServicesV6,
+		"--service-cluster-ip-range=" + c.services(),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--kubelet-client-certificate=" + filepath.Join(c.o.Dir, "to-kubelet.crt"),
 		"--kubelet-client-key=" + filepath.Join(c.o.Dir, "to-kubelet.key"),

@@ -48,6 +48,9 @@ func command() *cobra.Command {
 	withOptions := func(c *cobra.Command) *cobra.Command {
 		c.Flags().IntVar(&o.Nodes, "nodes", 3, "number of nodes")
 		c.Flags().IntVar(&o.Subnets, "subnets", 1, "number of subnets that the nodes are spread over")
+		c.Flags().StringVar(&o.Proxy, "proxy", "nftables", "kube-proxy's mode: nftables or iptables")
+		c.Flags().BoolVar(&o.IPv6Only, "ipv6-only", false, "a cluster without IPv4")
+		c.Flags().BoolVar(&o.Tainted, "tainted", false, "nodes register with the taint causeway.dev/agent-not-ready")
 		c.Flags().BoolVar(&o.bare, "bare", false, "don't install Causeway")
 		c.Flags().StringArrayVar(&o.set, "set", nil, "a value of the chart, as NAME=VALUE")
 		return c
@@ -102,7 +105,8 @@ func command() *cobra.Command {
 
 // serve are the arguments of `serve` for these options.
 func (o options) serve() []string {
-	args := []string{"serve", "--nodes=" + strconv.Itoa(o.Nodes), "--subnets=" + strconv.Itoa(o.Subnets), "--bare=" + strconv.FormatBool(o.bare)}
+	args := []string{"serve", "--nodes=" + strconv.Itoa(o.Nodes), "--subnets=" + strconv.Itoa(o.Subnets), "--bare=" + strconv.FormatBool(o.bare),
+		"--proxy=" + o.Proxy, "--ipv6-only=" + strconv.FormatBool(o.IPv6Only), "--tainted=" + strconv.FormatBool(o.Tainted)}
 	for _, s := range o.set {
 		args = append(args, "--set="+s)
 	}

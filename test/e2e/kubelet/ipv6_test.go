@@ -1,0 +1,76 @@
+package kubelet_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/causeway-net/causeway/test/cluster"
+)
+
+// TestIPv6Only is a cluster whose nodes, pods and Services have no IPv4 address at all, with kube-proxy in its mode iptables. Its nodes
+// are in different subnets, so that pods' packets go through a tunnel over IPv6.
+func TestIPv6Only(t *testing.T) {
+	log := &strings.Builder{}
+	c, err := cluster.New(t.Context(), cluster.Options{Nodes: 2, Subnets: 2, IPv6Only: true, Proxy: "iptables", Tainted: true, Log: log})
+	if err != nil {
+		t.Fatal(err, log)
+	}
+	t.Cleanup(c.Stop)
+	f := &fixture{Cluster: c, t: t}
+	before := map[string]string{}
+	for _, n := range c.Nodes {
+		before[n.Name] = f.print(n)
+	}
+	f.step("nodes keep pods away until they have a network", func() {
+		for _, n := range c.Nodes {
+			if taints := f.taints(n); !strings.Contains(taints, "causeway.dev/agent-not-ready") {
+				t.Errorf("%s registers with the taints %q", n.Name, taints)
+			}
+		}
+	})
+	f.step("install", func() {
+		if err := c.Install(t.Context(), "--set=agent.minReadySeconds=2"); err != nil {
+			t.Fatal(err)
+		}
+		f.audit()
+		for _, n := range c.Nodes {
+			if taints := f.taints(n); strings.Contains(taints, "causeway.dev") {
+				t.Errorf("%s is ready and has the taints %q", n.Name, taints)
+			}
+		}
+	})
+	f.step("pods", f.pods)
+	f.step("no IPv4", f.noIPv4)
+	f.step("services, host ports, DNS, MTU", f.services)
+	f.step("kubectl causeway check", f.allIsWell)
+	f.step("agents roll out", f.rollAgents)
+	f.step("no ping is lost", f.unwatch)
+	f.step("uninstall", func() { f.uninstall(before) })
+}
+
+func (f *fixture) taints(n *cluster.Node) string {
+	f.t.Helper()
+	return f.kubectl("get", "node", n.Name, "-o", "jsonpath={.spec.taints[*].key}")
+}
+
+// noIPv4 looks for addresses and routes of a family that the cluster does not have. The way to the pods' gateway is there all the same,
+// since the agent can't know that no pool of that family will come.
+func (f *fixture) noIPv4() {
+	for _, pod := range []string{"still-1", "server"} {
+		for _, a := range strings.Fields(f.kubectl("get", "pod", pod, "-o", "jsonpath={.status.podIPs[*].ip}")) {
+			if address, err := netip.ParseAddr(a); err != nil || address.Is4() {
+				f.t.Errorf("pod %s has the address %q", pod, a)
+			}
+		}
+	}
+	for _, n := range f.Nodes {
+		out, err := n.Run(f.t.Context(), "sh", "-c", "ip -4 -br addr show scope global; ip -4 route show table all proto 202 | grep -v '^169.254.1.1 ' || true")
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if out != "" {
+			f.t.Errorf("%s has of IPv4: %s", n.Name, out)
+		}
+	}
+}

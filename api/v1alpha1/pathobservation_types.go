@@ -2,7 +2,8 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ProbeSpec is the packet that a trace sends, by which every node knows it.
+// ProbeSpec is the packet that a trace sends, or the packets that it looks for, by which every node knows them.
+// +kubebuilder:validation:XValidation:rule="has(self.observe) && self.observe ? self.id == 0 : self.id >= 1024",message="a packet that is sent has an id, and those that are looked for have any"
 type ProbeSpec struct {
 	// source is the address of the pod that sends.
 	// +kubebuilder:validation:MaxLength=39
@@ -14,8 +15,8 @@ type ProbeSpec struct {
 	Destination string `json:"destination"`
 	// protocol is what is sent.
 	Protocol TraceProtocol `json:"protocol"`
-	// id is the source port of TCP and UDP, and the identifier of ICMP.
-	// +kubebuilder:validation:Minimum=1024
+	// id is the source port of TCP and UDP, and the identifier of ICMP; 0 where live packets are looked for.
+	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
 	ID int32 `json:"id"`
 	// port is the destination port of TCP and UDP.
@@ -28,6 +29,9 @@ type ProbeSpec struct {
 	// +kubebuilder:validation:Maximum=9000
 	// +optional
 	Size int32 `json:"size,omitempty"`
+	// observe says that nothing is sent, and the pod's own packets are looked for.
+	// +optional
+	Observe bool `json:"observe,omitempty"`
 }
 
 // What an agent is asked to do.
@@ -36,13 +40,16 @@ const (
 	StepWatch = "Watch"
 	// StepSend: send it, and report once it is answered or lost. Only the node of the source is asked that.
 	StepSend = "Send"
+	// StepFollow: choose the next live packet of the pod that matches, and report once it is answered or lost, or there was none. Only
+	// the node of the source is asked that.
+	StepFollow = "Follow"
 	// StepReport: report what was seen.
 	StepReport = "Report"
 )
 
 // PathObservationSpec asks one node to look for the packet of a PathTrace. The controller writes it.
 // +kubebuilder:validation:XValidation:rule="self.node == oldSelf.node && self.trace == oldSelf.trace && self.probe == oldSelf.probe",message="only the step can change"
-// +kubebuilder:validation:XValidation:rule="self.step != 'Send' || has(self.pod)",message="who sends needs a pod"
+// +kubebuilder:validation:XValidation:rule="!(self.step in ['Send', 'Follow']) || has(self.pod)",message="who sends needs a pod"
 type PathObservationSpec struct {
 	// trace is the name of the PathTrace, in this object's namespace.
 	// +kubebuilder:validation:MinLength=1
@@ -61,8 +68,13 @@ type PathObservationSpec struct {
 	// probe is the packet.
 	Probe ProbeSpec `json:"probe"`
 	// step is what to do now.
-	// +kubebuilder:validation:Enum=Watch;Send;Report
+	// +kubebuilder:validation:Enum=Watch;Send;Follow;Report
 	Step string `json:"step"`
+	// flow is the id of the live packets to report, which the source's node has chosen.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	Flow int32 `json:"flow,omitempty"`
 }
 
 // SeenPacket is one packet that passed an interface of the node.
@@ -200,6 +212,12 @@ type PathObservationStatus struct {
 	// +listType=atomic
 	// +optional
 	Links []NodeLink `json:"links,omitempty"`
+	// flow is the id of the live packets that were chosen; 0 where there were none.
+	// +optional
+	Flow int32 `json:"flow,omitempty"`
+	// overrun says that more live packets came than an agent looks at.
+	// +optional
+	Overrun bool `json:"overrun,omitempty"`
 	// reversePathDrops is how many packets rp_filter dropped on the node meanwhile.
 	// +optional
 	ReversePathDrops int64 `json:"reversePathDrops,omitempty"`

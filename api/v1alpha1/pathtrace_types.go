@@ -49,6 +49,8 @@ type PathDestination struct {
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a PathTrace traces once and can't be edited; create another one"
 // +kubebuilder:validation:XValidation:rule="self.protocol == 'ICMP' ? !has(self.port) : has(self.port)",message="TCP and UDP need a port, and ICMP has none"
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || self.protocol != 'TCP'",message="size is for ICMP and UDP"
+// +kubebuilder:validation:XValidation:rule="!has(self.observe) || !self.observe || !has(self.size)",message="observe sends nothing, so it has no size"
+// +kubebuilder:validation:XValidation:rule="!has(self.observe) || !self.observe || !has(self.destination.service)",message="observe follows packets to a pod or an address; those to a Service are rewritten on the way, so name the pod behind it"
 type PathTraceSpec struct {
 	// sourcePod is the name of the pod that sends, in the namespace of the PathTrace.
 	// +kubebuilder:validation:MinLength=1
@@ -81,6 +83,11 @@ type PathTraceSpec struct {
 	// +kubebuilder:validation:Maximum=9000
 	// +optional
 	Size int32 `json:"size,omitempty"`
+
+	// observe sends nothing. It follows packets that the pod sends by itself and that have this destination, protocol and port: the
+	// first connection (or, for ICMP, ping) that is seen within ten seconds.
+	// +optional
+	Observe bool `json:"observe,omitempty"`
 
 	// ttlSecondsAfterFinished is how long the finished PathTrace stays.
 	// +kubebuilder:default=600
@@ -234,8 +241,8 @@ type PathTraceStatus struct {
 	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
 }
 
-// PathTrace sends a packet from a pod as the pod would, and says where it went and where it ended. It is deleted some time
-// after it has finished.
+// PathTrace sends a packet from a pod as the pod would, or follows one that the pod sends by itself, and says where it went and where
+// it ended. It is deleted some time after it has finished.
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,shortName=pt,categories=causeway

@@ -15,6 +15,7 @@ const (
 	causePod          = "PodCannotSend"
 	causeFirewall     = "Firewall"
 	causeNotListening = "NotListening"
+	causeReset        = "ConnectionReset"
 	causeMTU          = "MTU"
 	causeRejected     = "RouteRejects"
 	causeNoRoute      = "NoRoute"
@@ -28,6 +29,8 @@ const (
 	causeNoAnswer     = "NoAnswer"
 	causeEndpoints    = "NoEndpoints"
 	causeTTL          = "TTLExceeded"
+	causeNoTraffic    = "NoTraffic"
+	causeTooMuch      = "TooMuchTraffic"
 )
 
 func dropped(node, cause, format string, args ...any) v1alpha1.PathEnd {
@@ -49,7 +52,7 @@ func (t *teller) end() v1alpha1.PathEnd {
 	if source.Status.State == v1alpha1.ObservationRefused {
 		return unknown(node, causeRefused, "The agent of node %s did not send the packet: %s.", node, strings.TrimSuffix(source.Status.Message, "."))
 	}
-	for _, judge := range []func() *v1alpha1.PathEnd{t.answered, t.filtered, t.reset, t.errored} {
+	for _, judge := range []func() *v1alpha1.PathEnd{t.idle, t.answered, t.filtered, t.reset, t.errored, t.overrun} {
 		if end := judge(); end != nil {
 			return *end
 		}
@@ -68,6 +71,27 @@ func (t *teller) end() v1alpha1.PathEnd {
 			Message: fmt.Sprintf("The packet was delivered to pod %s, which did not answer.", p.Pod)}
 	}
 	return t.lost(last, "The packet")
+}
+
+// idle is a pod that sent nothing by itself.
+func (t *teller) idle() *v1alpha1.PathEnd {
+	source := t.have[t.f.Source.Node]
+	if !t.f.Probe.Observe || source.Status.Flow != 0 || source.Status.State != v1alpha1.ObservationDone {
+		return nil
+	}
+	end := unknown(t.f.Source.Node, causeNoTraffic, "Pod %s sent no such packet to %s within ten seconds, so there was nothing to follow.", t.f.Source.Pod, destinationText(t.f.Probe))
+	return &end
+}
+
+// overrun is so much traffic that what is not seen proves nothing.
+func (t *teller) overrun() *v1alpha1.PathEnd {
+	for _, node := range t.inOrder() {
+		if t.have[node].Status.Overrun {
+			end := unknown(node, causeTooMuch, "So many packets match that the agent of node %s did not look at all of them; no answer was seen. Trace without observe: that sends a packet of its own.", node)
+			return &end
+		}
+	}
+	return nil
 }
 
 // unseen is a packet that not even the source's node saw.
@@ -191,6 +215,9 @@ func (t *teller) reset() *v1alpha1.PathEnd {
 		return nil
 	}
 	end := dropped(t.answerer(), causeNotListening, "The packet was delivered, and %s refused the connection (TCP RST): nothing listens on the port.", h.Packet.Source)
+	if requests := t.of(legRequest); t.f.Probe.Observe && len(requests) > 0 && requests[0].Packet.Kind != "TCP SYN" {
+		end = dropped(t.answerer(), causeReset, "The packet was delivered, and %s reset the connection (TCP RST).", h.Packet.Source)
+	}
 	return &end
 }
 
@@ -208,7 +235,7 @@ func (t *teller) errored() *v1alpha1.PathEnd {
 	var end v1alpha1.PathEnd
 	switch kind := h.Packet.Kind; kind {
 	case "fragmentation needed", "packet too big":
-		end = dropped(node, causeMTU, "The packet of %d bytes is too large: %s says %q. %d bytes would pass.", t.f.Probe.Size, h.Packet.Source, kind, t.mtuOf(h))
+		end = dropped(node, causeMTU, "A packet%s is too large: %s says %q. %d bytes would pass.", t.size(), h.Packet.Source, kind, t.mtuOf(h))
 	case "port unreachable":
 		end = dropped(node, causeNotListening, "The packet was delivered, and %s answered %q: nothing listens on the port.", h.Packet.Source, kind)
 	case "TTL exceeded", "hop limit exceeded":
@@ -223,6 +250,14 @@ func (t *teller) errored() *v1alpha1.PathEnd {
 		end = dropped(node, causeRejected, "The packet was refused: %s says %q.", h.Packet.Source, kind)
 	}
 	return &end
+}
+
+// size tells the size of a packet that was sent; that of a live one is not known.
+func (t *teller) size() string {
+	if t.f.Probe.Size == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" of %d bytes", t.f.Probe.Size)
 }
 
 // mtuOf is the MTU that an ICMP error tells.

@@ -2,6 +2,7 @@ package traces
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -12,6 +13,10 @@ import (
 func (t *teller) lost(h v1alpha1.PathHop, what string) v1alpha1.PathEnd {
 	if h.Direction == in {
 		return t.swallowed(h, what)
+	}
+	if rewritten := h.Leg == legRequest && addressIn(h.Packet.Source) != t.f.Source.Address; rewritten && t.f.Probe.Observe {
+		return v1alpha1.PathEnd{Result: v1alpha1.PathDelivered, Node: h.Node, Cause: causeNoAnswer,
+			Message: fmt.Sprintf("%s left node %s by %s with the source %s, and no answer came. Live packets are followed by the pod's own address, so not beyond that node.", what, h.Node, h.Interface, h.Packet.Source)}
 	}
 	if h.Packet.Outer != nil {
 		return t.onTheWire(h, what, h.Packet.Outer.Destination, t.fact(h.Node, func(r *v1alpha1.RouteFact) bool {
@@ -30,6 +35,15 @@ func (t *teller) lost(h v1alpha1.PathHop, what string) v1alpha1.PathEnd {
 		next = r.Destination
 	}
 	return t.onTheWire(h, what, next, r)
+}
+
+// addressIn is the address of an end, which may have a port.
+func addressIn(end string) netip.Addr {
+	if a, err := netip.ParseAddr(end); err == nil {
+		return a
+	}
+	a, _ := netip.ParseAddrPort(end) // the zero address is nobody's
+	return a.Addr()
 }
 
 // swallowed is a packet that came in and did not go out.
@@ -55,7 +69,7 @@ func (t *teller) swallowed(h v1alpha1.PathHop, what string) v1alpha1.PathEnd {
 	case r.Type == "local":
 		return v1alpha1.PathEnd{Result: v1alpha1.PathDelivered, Node: h.Node, Cause: causeNoAnswer,
 			Message: fmt.Sprintf("%s was delivered to node %s itself, and there was no answer.", what, h.Node)}
-	case r.MTU > 0 && h.Packet.Length > r.MTU:
+	case r.MTU > 0 && h.Packet.Length > r.MTU && !t.f.Probe.Observe: // a live one may be several that the link is to cut
 		return dropped(h.Node, causeMTU, "%s of %d bytes is larger than the MTU %d of %s on node %s.", what, h.Packet.Length, r.MTU, r.Interface, h.Node)
 	case slices.Contains([]string{"failed", "incomplete", "missing"}, r.NeighbourState) && r.Tunnel != "missing":
 		return t.noNeighbour(h, what, r)

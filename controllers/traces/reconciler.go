@@ -129,6 +129,9 @@ func (r *Reconciler) proceed(ctx context.Context, trace *v1alpha1.PathTrace) (re
 	for node, step := range a.Steps {
 		next := have[node].DeepCopy()
 		next.Spec.Step = step
+		if source := have[facts.Source.Node]; step == v1alpha1.StepReport && source != nil {
+			next.Spec.Flow = source.Status.Flow
+		}
 		if err := r.Client.Patch(ctx, next, client.MergeFrom(have[node])); client.IgnoreNotFound(err) != nil {
 			return reconcile.Result{}, fmt.Errorf("have node %s take the step %s: %w", node, step, err)
 		}

@@ -96,6 +96,9 @@ func (s *resolver) places(ctx context.Context) error {
 		return err
 	}
 	s.facts.Probe = v1alpha1.ProbeSpec{Source: source.String(), Destination: destination.String(), Protocol: spec.Protocol, ID: probeID(s.trace.UID), Port: spec.Port, Size: spec.Size}
+	if spec.Observe {
+		s.facts.Probe.Observe, s.facts.Probe.ID = true, 0
+	}
 	if s.facts.Service == "" {
 		return nil
 	}

@@ -14,6 +14,8 @@ const (
 	beginWithin = 4 * time.Second
 	// endWithin is how long a trace may take.
 	endWithin = 15 * time.Second
+	// followWithin is how long one may take that waits for what the pod sends by itself.
+	followWithin = 25 * time.Second
 )
 
 // Action is what to do next for a trace.
@@ -50,14 +52,17 @@ func Next(f *Facts, have map[string]*v1alpha1.PathObservation, age time.Duration
 	if len(silent) > 0 && age < beginWithin {
 		return Action{Again: beginWithin - age}
 	}
-	source := have[f.Source.Node]
-	if len(busy) == 0 || source.Status.State != v1alpha1.ObservationWatching && source.Status.State != v1alpha1.ObservationDone || age > endWithin {
+	source, begin, limit := have[f.Source.Node], v1alpha1.StepSend, endWithin
+	if f.Probe.Observe {
+		begin, limit = v1alpha1.StepFollow, followWithin
+	}
+	if len(busy) == 0 || source.Status.State != v1alpha1.ObservationWatching && source.Status.State != v1alpha1.ObservationDone || age > limit {
 		return Action{Finish: true, Silent: append(silent, busy...)}
 	}
-	a = Action{Steps: map[string]string{}, Again: endWithin - age}
+	a = Action{Steps: map[string]string{}, Again: limit - age}
 	if source.Status.State == v1alpha1.ObservationWatching {
 		if source.Spec.Step == v1alpha1.StepWatch {
-			a.Steps[f.Source.Node] = v1alpha1.StepSend
+			a.Steps[f.Source.Node] = begin
 		}
 		return a
 	}

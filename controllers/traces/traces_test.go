@@ -137,3 +137,43 @@ func TestHopsAreInThePacketsOrder(t *testing.T) {
 		t.Errorf("%+v", hops)
 	}
 }
+
+// TestHowLivePacketsEnd: what is not seen of live packets proves less than of one that was sent for the purpose.
+func TestHowLivePacketsEnd(t *testing.T) {
+	followed := func(o *v1alpha1.PathObservation) *v1alpha1.PathObservation {
+		o.Status.Flow = 40000
+		return o
+	}
+	overrun := func(o *v1alpha1.PathObservation) *v1alpha1.PathObservation {
+		o.Status.Overrun = true
+		return o
+	}
+	masqueraded, ack := packet(out, "eth0", 63), packet(in, "cwa", 64)
+	masqueraded.Packet.Source, ack.Packet.Kind = "192.0.2.1:40000", "TCP ACK"
+	there := []v1alpha1.SeenPacket{packet(in, "cwa", 64), packet(out, "eth0", 63)}
+	arrives := []v1alpha1.SeenPacket{packet(in, "eth0", 63), packet(out, "cwb", 62)}
+	for _, c := range []struct {
+		name                string
+		have                observations
+		result, node, cause string
+	}{
+		{"nothing was sent", observations{"n1": saw(), "n2": saw()}, "Unknown", "n1", causeNoTraffic},
+		{"answered", observations{"n1": followed(saw(append(there, reply(packet(out, "cwa", 62), "echo reply"))...)), "n2": saw(append(arrives, reply(packet(in, "cwb", 64), "echo reply"))...)}, "Answered", "n2", ""},
+		{"too much to be sure", observations{"n1": followed(saw(there...)), "n2": overrun(saw())}, "Unknown", "n2", causeTooMuch},
+		{"masqueraded", observations{"n1": followed(saw(packet(in, "cwa", 64), masqueraded)), "n2": saw()}, "Delivered", "n1", causeNoAnswer},
+		{"a connection is reset", observations{"n1": followed(saw(ack, reply(packet(out, "cwa", 62), "TCP RST"))), "n2": saw(reply(packet(in, "cwb", 64), "TCP RST"))}, "Dropped", "n2", causeReset},
+	} {
+		f := facts()
+		f.Probe.Observe = true
+		got := Tell(f, c.have, nil).End
+		if got.Result != c.result || got.Node != c.node || got.Cause != c.cause {
+			t.Errorf("%s: %+v, want %s at %s by %s", c.name, got, c.result, c.node, c.cause)
+		}
+	}
+	f := facts()
+	f.Probe.Observe = true
+	watching := func() *v1alpha1.PathObservation { return observation(v1alpha1.ObservationWatching, v1alpha1.StepWatch) }
+	if a := Next(f, observations{"n1": watching(), "n2": watching()}, time.Second); a.Steps["n1"] != v1alpha1.StepFollow {
+		t.Errorf("%+v, want that n1 follows", a)
+	}
+}

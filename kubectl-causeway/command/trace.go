@@ -30,6 +30,8 @@ FROM is a pod. TO is a pod, svc/NAME for a Service (svc/NAME.NAMESPACE in anothe
 (an IPv6 address in brackets) a TCP connection is tried, else an echo request is sent. The agents of the nodes on the way look for
 this one packet: each line is an interface that it passed. You need the right to create PathTraces in the pod's namespace.
 
+With --observe nothing is sent: the first packet is followed that the pod sends by itself to TO, within ten seconds.
+
 The exit code is 0 if the pod got an answer, 1 if not.`
 
 func (a *app) trace() *cobra.Command {
@@ -77,6 +79,7 @@ func (a *app) trace() *cobra.Command {
 	c.Flags().StringVar(&ask.Protocol, "protocol", "", "icmp, tcp or udp (default: tcp with a port, icmp without)")
 	c.Flags().StringVar(&ask.Family, "family", "", "IPv4 or IPv6 (default: the first one that both ends have)")
 	c.Flags().Int32Var(&ask.Size, "size", 0, "length of the IP packet, sent with \"don't fragment\" (icmp and udp)")
+	c.Flags().BoolVar(&ask.Observe, "observe", false, "send nothing: follow what the pod sends by itself to a pod or address")
 	c.Flags().BoolVar(&dropOnly, "drop-only", false, "show nothing but where and why the packet ends")
 	return c
 }

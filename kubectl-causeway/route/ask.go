@@ -19,6 +19,7 @@ import (
 type Ask struct {
 	Protocol, Family string
 	Size             int32
+	Observe          bool
 }
 
 // Object makes the PathTrace. namespace is that of a pod or Service that names none.
@@ -33,7 +34,7 @@ func (a Ask) Object(from, to, namespace string) (*v1alpha1.PathTrace, error) {
 	}
 	trace := &v1alpha1.PathTrace{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, GenerateName: "kubectl-"},
-		Spec:       v1alpha1.PathTraceSpec{SourcePod: pod, Port: port, Size: a.Size, Family: a.Family},
+		Spec:       v1alpha1.PathTraceSpec{SourcePod: pod, Port: port, Size: a.Size, Family: a.Family, Observe: a.Observe},
 	}
 	if trace.Spec.Destination, err = destination(host, ns); err != nil {
 		return nil, err

@@ -23,6 +23,8 @@ type seen struct {
 	tunnel bool
 	header match.Header
 	at     time.Time
+	// rewritten is a packet with one of the probe's two addresses.
+	rewritten bool
 }
 
 // capture listens on all links of the node for the packets of one probe. It is a socket with a filter, so nothing of it is left when
@@ -30,6 +32,7 @@ type seen struct {
 type capture struct {
 	fd       int
 	patterns []match.Pattern
+	live     *live // nil where the probe is one that we send
 	done     chan struct{}
 
 	mu      sync.Mutex
@@ -37,12 +40,12 @@ type capture struct {
 	changed chan struct{} // closed and renewed with every packet
 }
 
-func startCapture(patterns []match.Pattern) (*capture, error) {
+func startCapture(patterns []match.Pattern, l *live) (*capture, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket: %w", err)
 	}
-	c := &capture{fd: fd, patterns: patterns, done: make(chan struct{}), changed: make(chan struct{})}
+	c := &capture{fd: fd, patterns: patterns, live: l, done: make(chan struct{}), changed: make(chan struct{})}
 	if err := c.listen(); err != nil {
 		_ = unix.Close(fd) // nothing was received
 		return nil, err
@@ -99,15 +102,18 @@ func (c *capture) receive() {
 		}
 		c.add(seen{
 			link: names[link.Ifindex], out: link.Pkttype == unix.PACKET_OUTGOING, leg: pattern.Leg, tunnel: pattern.Inner > 0,
-			header: match.Decode(pattern, buffer[:n]), at: time.Now(),
+			header: match.Decode(pattern, buffer[:n]), at: time.Now(), rewritten: pattern.Rewritten,
 		})
+		if c.live != nil {
+			c.live.slowDown(time.Now())
+		}
 	}
 }
 
 func (c *capture) add(s seen) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.packets) < mostPackets {
+	if c.live == nil && len(c.packets) < mostPackets || c.live != nil && c.live.wants(s, len(c.packets)) {
 		c.packets = append(c.packets, s)
 	}
 	close(c.changed)
@@ -120,5 +126,16 @@ func (c *capture) look() ([]seen, <-chan struct{}) {
 	defer c.mu.Unlock()
 	return append([]seen{}, c.packets...), c.changed
 }
+
+// restart forgets what was seen.
+func (c *capture) restart() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.packets = nil
+	c.live.restart()
+}
+
+// overrun says whether there was more than was looked at.
+func (c *capture) overrun() bool { return c.live != nil && c.live.overrun.Load() }
 
 func (c *capture) stop() { close(c.done) }

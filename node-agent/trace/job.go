@@ -23,6 +23,7 @@ type job struct {
 	verdicts *verdicts
 	unmarked error // why nftables tells nothing
 	drops    int64
+	flow     uint16 // of the live packets that are told
 }
 
 // podLink is where the pod that sends is; its zero value where another node sends.
@@ -39,8 +40,12 @@ func (t *Tracer) begin(o *v1alpha1.PathObservation) (*job, error) {
 			return nil, err
 		}
 	}
+	var l *live
+	if probe.Live {
+		l = newLive(j.pod.link, ownAddresses())
+	}
 	patterns := probe.Patterns(t.o.VXLANPort)
-	if j.capture, err = startCapture(patterns); err != nil {
+	if j.capture, err = startCapture(patterns, l); err != nil {
 		return nil, err
 	}
 	j.mark(string(o.UID), patterns)
@@ -52,7 +57,12 @@ func (j *job) mark(id string, patterns []match.Pattern) {
 	if j.verdicts, j.unmarked = watchVerdicts(tablePrefix + id); j.unmarked != nil {
 		return
 	}
-	j.rules, j.unmarked = markProbe(id, patterns)
+	var limit uint64
+	if j.probe.Live { // those with one address may be another pod's
+		limit = markedPerSecond
+		patterns = slices.DeleteFunc(slices.Clone(patterns), func(p match.Pattern) bool { return p.Rewritten })
+	}
+	j.rules, j.unmarked = markProbe(id, patterns, limit)
 }
 
 func (j *job) end() {
@@ -71,7 +81,7 @@ func parseProbe(p v1alpha1.ProbeSpec) (match.Probe, error) {
 	if errFrom != nil || errTo != nil || from.Is4() != to.Is4() || from.Is4In6() || to.Is4In6() {
 		return match.Probe{}, fmt.Errorf("%s and %s are not two addresses of one family", p.Source, p.Destination)
 	}
-	out := match.Probe{Source: from, Destination: to, ID: uint16(p.ID), Port: uint16(p.Port)}
+	out := match.Probe{Source: from, Destination: to, ID: uint16(p.ID), Port: uint16(p.Port), Live: p.Observe}
 	switch p.Protocol {
 	case v1alpha1.TraceICMP:
 		out.Protocol = match.ICMP
@@ -119,8 +129,8 @@ func withTunnel(f v1alpha1.RouteFact) []v1alpha1.RouteFact {
 
 // send sends the packet from the pod, again after a while, and waits for an answer or an ICMP error.
 func (j *job) send(ctx context.Context) error {
-	if j.pod.link == "" {
-		return fmt.Errorf("this node was asked to send, but not from which pod")
+	if j.pod.link == "" || j.probe.Live {
+		return fmt.Errorf("this node was asked to send, but not what, or not from which pod")
 	}
 	s, err := openSender(j.pod.namespace, j.probe, j.size)
 	if err != nil {
@@ -130,28 +140,57 @@ func (j *job) send(ctx context.Context) error {
 	if err := s.send(1); err != nil {
 		return err
 	}
-	deadline, resend := time.After(answerWithin), time.After(again)
+	if _, ok := j.await(ctx, again, j.ends); !ok {
+		s.size = 0    // a small one passes where only a large one is lost
+		_ = s.send(2) // what can go wrong was told at the first time
+		if _, ok = j.await(ctx, answerWithin-again, j.ends); !ok {
+			return nil
+		}
+	}
+	pause(ctx, trailing)
+	return nil
+}
+
+// follow waits until the pod sends something that matches, and then for an answer to that or an ICMP error.
+func (j *job) follow(ctx context.Context) error {
+	if j.pod.link == "" || !j.probe.Live {
+		return fmt.Errorf("this node was asked to follow live packets, but not from which pod")
+	}
+	j.capture.restart()
+	first, ok := j.await(ctx, followWithin, func(s seen) bool {
+		return s.leg == match.Request && !s.out && s.link == j.pod.link && s.header.Flow != 0
+	})
+	if !ok {
+		return nil
+	}
+	j.flow = first.header.Flow
+	j.await(ctx, answerWithin, j.ends)
+	pause(ctx, trailing)
+	return nil
+}
+
+// await waits for a packet.
+func (j *job) await(ctx context.Context, within time.Duration, is func(seen) bool) (seen, bool) {
+	deadline := time.After(within)
 	for {
 		packets, more := j.capture.look()
-		if slices.ContainsFunc(packets, j.ends) {
-			pause(ctx, trailing)
-			return nil
+		if i := slices.IndexFunc(packets, is); i >= 0 {
+			return packets[i], true
 		}
 		select {
 		case <-more:
-		case <-resend:
-			s.size = 0    // a small one passes where only a large one is lost
-			_ = s.send(2) // what can go wrong was told at the first time
 		case <-deadline:
-			return nil
+			return seen{}, false
 		case <-ctx.Done():
-			return nil
+			return seen{}, false
 		}
 	}
 }
 
 // ends says whether a packet ends the waiting: an answer or an error that goes to the pod.
-func (j *job) ends(s seen) bool { return s.leg != match.Request && s.out && s.link == j.pod.link }
+func (j *job) ends(s seen) bool {
+	return s.leg != match.Request && s.out && s.link == j.pod.link && (!j.probe.Live || s.header.Flow == j.flow)
+}
 
 func pause(ctx context.Context, d time.Duration) {
 	select {
@@ -166,7 +205,12 @@ const mostRoutes = 16
 // report is all that this node has seen.
 func (j *job) report(ctx context.Context, failed error) v1alpha1.PathObservationStatus {
 	packets, _ := j.capture.look()
-	out := v1alpha1.PathObservationStatus{State: v1alpha1.ObservationDone, Links: links(), ReversePathDrops: reversePathDrops() - j.drops}
+	if j.probe.Live { // those of the one flow that is followed, and none where there is none
+		packets = slices.DeleteFunc(packets, func(s seen) bool { return j.flow == 0 || s.header.Flow != j.flow })
+		packets = packets[:min(len(packets), mostPackets)]
+	}
+	out := v1alpha1.PathObservationStatus{State: v1alpha1.ObservationDone, Links: links(), ReversePathDrops: reversePathDrops() - j.drops,
+		Flow: int32(j.flow), Overrun: j.capture.overrun()}
 	if failed != nil {
 		out.Message = sentence(failed)
 	} else if j.unmarked != nil {

@@ -312,6 +312,21 @@ func reversePathDrops() int64 {
 	return 0
 }
 
+// ownAddresses are the node's.
+func ownAddresses() []netip.Addr {
+	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil // what is masqueraded is not followed then
+	}
+	var out []netip.Addr
+	for _, a := range list {
+		if address, ok := netip.AddrFromSlice(a.IP); ok {
+			out = append(out, address.Unmap())
+		}
+	}
+	return out
+}
+
 // mostLinks is how many links are reported.
 const mostLinks = 16
 

@@ -33,13 +33,13 @@ type rules struct {
 //	  chain Request_prerouting { type filter hook prerouting priority -500; <each pattern> meta nftrace set 1 }
 //
 // and so on, with a chain for each leg and hook, so that the chain's name tells the leg.
-func markProbe(id string, patterns []match.Pattern) (*rules, error) {
+func markProbe(id string, patterns []match.Pattern, perSecond uint64) (*rules, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("open a netfilter socket: %w", err)
 	}
 	r := &rules{fd: fd, table: tablePrefix + id}
-	if err := r.make(patterns); err != nil {
+	if err := r.make(patterns, perSecond); err != nil {
 		r.close()
 		return nil, fmt.Errorf("make nftables table %s: %w", r.table, err)
 	}
@@ -48,7 +48,7 @@ func markProbe(id string, patterns []match.Pattern) (*rules, error) {
 
 func (r *rules) close() { _ = unix.Close(r.fd) } // the table goes with it
 
-func (r *rules) make(patterns []match.Pattern) error {
+func (r *rules) make(patterns []match.Pattern, perSecond uint64) error {
 	if err := unix.Bind(r.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (r *rules) make(patterns []match.Pattern) error {
 			for _, p := range patterns {
 				if p.Leg == leg {
 					b.nft(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, text(unix.NFTA_RULE_TABLE, r.table), text(unix.NFTA_RULE_CHAIN, chain),
-						nested(unix.NFTA_RULE_EXPRESSIONS, expressions(p)...))
+						nested(unix.NFTA_RULE_EXPRESSIONS, expressions(p, perSecond)...))
 				}
 			}
 		}
@@ -105,8 +105,8 @@ func (r *rules) acknowledged(count int) error {
 	return nil
 }
 
-// expressions are one rule: what must be equal, and `meta nftrace set 1`.
-func expressions(p match.Pattern) []*nl.RtAttr {
+// expressions are one rule: what must be equal, with perSecond `limit rate <perSecond>/second`, and `meta nftrace set 1`.
+func expressions(p match.Pattern, perSecond uint64) []*nl.RtAttr {
 	family := byte(unix.NFPROTO_IPV4)
 	if p.V6 {
 		family = unix.NFPROTO_IPV6
@@ -120,6 +120,9 @@ func expressions(p match.Pattern) []*nl.RtAttr {
 			expression("payload", number(unix.NFTA_PAYLOAD_DREG, unix.NFT_REG_1), number(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER),
 				number(unix.NFTA_PAYLOAD_OFFSET, uint32(t.Offset)), number(unix.NFTA_PAYLOAD_LEN, uint32(len(t.Want)))),
 			equals(t.Want))
+	}
+	if perSecond > 0 {
+		out = append(out, expression("limit", wide(unix.NFTA_LIMIT_RATE, perSecond), wide(unix.NFTA_LIMIT_UNIT, 1), number(unix.NFTA_LIMIT_BURST, 20)))
 	}
 	return append(out,
 		expression("immediate", number(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_1), nested(unix.NFTA_IMMEDIATE_DATA, nl.NewRtAttr(unix.NFTA_DATA_VALUE, []byte{1}))),
@@ -139,6 +142,10 @@ func text(kind int, value string) *nl.RtAttr { return nl.NewRtAttr(kind, nl.Zero
 
 func number(kind int, value uint32) *nl.RtAttr {
 	return nl.NewRtAttr(kind, binary.BigEndian.AppendUint32(nil, value))
+}
+
+func wide(kind int, value uint64) *nl.RtAttr {
+	return nl.NewRtAttr(kind, binary.BigEndian.AppendUint64(nil, value))
 }
 
 func nested(kind int, children ...*nl.RtAttr) *nl.RtAttr {

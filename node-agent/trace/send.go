@@ -174,6 +174,8 @@ const (
 	// answerWithin is how long an answer is waited for. The packet is sent again in the middle of that.
 	answerWithin = 2400 * time.Millisecond
 	again        = 1200 * time.Millisecond
+	// followWithin is how long the pod has to send something by itself.
+	followWithin = 10 * time.Second
 	// trailing is how long what follows an answer is waited for.
 	trailing = 60 * time.Millisecond
 )

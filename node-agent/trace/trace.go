@@ -137,10 +137,13 @@ func (t *Tracer) work(ctx context.Context, o *v1alpha1.PathObservation, steps <-
 	}
 	defer j.end()
 	t.write(ctx, o, v1alpha1.PathObservationStatus{State: v1alpha1.ObservationWatching, Routes: j.firstRoutes(), Links: links()})
-	for step := o.Spec.Step; ; {
-		switch step {
+	for asked := o.Spec; ; {
+		switch j.flow = uint16(asked.Flow); asked.Step {
 		case v1alpha1.StepSend:
 			t.write(ctx, o, j.report(ctx, j.send(ctx)))
+			return
+		case v1alpha1.StepFollow:
+			t.write(ctx, o, j.report(ctx, j.follow(ctx)))
 			return
 		case v1alpha1.StepReport:
 			t.write(ctx, o, j.report(ctx, nil))
@@ -151,7 +154,7 @@ func (t *Tracer) work(ctx context.Context, o *v1alpha1.PathObservation, steps <-
 			if next == nil {
 				return
 			}
-			step = next.Spec.Step
+			asked = next.Spec
 		case <-ctx.Done():
 			return
 		}

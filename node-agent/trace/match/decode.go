@@ -11,6 +11,8 @@ type Header struct {
 	Source, Destination netip.Addr
 	// SourcePort and DestinationPort are 0 for ICMP.
 	SourcePort, DestinationPort uint16
+	// Flow is the ID: the source port of the request, or the identifier of ICMP.
+	Flow uint16
 	// Kind says what the packet is.
 	Kind   string
 	TTL    int
@@ -31,6 +33,7 @@ type Outer struct {
 // Decode reads a packet that has passed a pattern.
 func Decode(p Pattern, packet []byte) Header {
 	h := headerAt(packet, p.Inner)
+	h.Flow = uint16(field(packet, p.Flow, 2))
 	if p.Inner == 0 {
 		return h
 	}

@@ -38,6 +38,7 @@ func TestPackets(t *testing.T) {
 	from, to, other := "10.0.0.1", "10.0.1.1", "10.9.9.9"
 	echo := Probe{Source: netip.MustParseAddr(from), Destination: netip.MustParseAddr(to), ID: 61234}
 	tcp := Probe{Source: echo.Source, Destination: echo.Destination, Protocol: TCP, ID: 61234, Port: 80}
+	live := Probe{Source: echo.Source, Destination: echo.Destination, Protocol: TCP, Port: 80, Live: true}
 	syn := ports(61234, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2)
 	for _, c := range []struct {
 		name    string
@@ -60,6 +61,10 @@ func TestPackets(t *testing.T) {
 		{"SYN", tcp, packet4(from, to, 6, 64, syn), Request, "TCP SYN", "", false},
 		{"SYN to a Service's pod", tcp, packet4(from, other, 6, 64, ports(61234, 8080, syn[4:]...)), Request, "TCP SYN", "", false},
 		{"RST", tcp, packet4(to, from, 6, 64, ports(80, 61234, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 20)), Reply, "TCP RST", "", false},
+		{"live", live, packet4(from, to, 6, 64, ports(40000, 80, syn[4:]...)), Request, "TCP SYN", "", false},
+		{"live, to another port", live, packet4(from, to, 6, 64, ports(40000, 81, syn[4:]...)), "", "", "", true},
+		{"live, to another pod", live, packet4(from, other, 6, 64, ports(40000, 80, syn[4:]...)), "", "", "", true},
+		{"live, masqueraded", live, packet4(other, to, 6, 64, ports(40000, 80, syn[4:]...)), Request, "TCP SYN", "", false},
 		{"too short", tcp, packet4(from, to, 6, 64, nil), "", "", "", true},
 	} {
 		patterns := c.probe.Patterns(4789)
@@ -82,6 +87,9 @@ func TestPackets(t *testing.T) {
 				t.Errorf("%s: VNI %d", c.name, h.Outer.VNI)
 			}
 		}
+		if whole := !p.Rewritten; c.probe.Live && (whole != (h.Source == c.probe.Source) || h.Flow != 40000) {
+			t.Errorf("%s: the pod's own: %v, flow %d", c.name, whole, h.Flow)
+		}
 		if h.Kind != c.kind || outer != c.outer {
 			t.Errorf("%s: kind %q in %q, want %q in %q", c.name, h.Kind, outer, c.kind, c.outer)
 		}
@@ -97,16 +105,18 @@ func TestFiltersAreSmall(t *testing.T) {
 	for _, ends := range [][2]string{{"10.0.0.1", "10.0.1.1"}, {"fd00::1", "fd00::2"}} {
 		for _, protocol := range []Protocol{ICMP, TCP, UDP} {
 			p := Probe{Source: netip.MustParseAddr(ends[0]), Destination: netip.MustParseAddr(ends[1]), Protocol: protocol, ID: 61234, Port: 80}
-			bytes := 0
-			for _, i := range BPF(p.Patterns(4789)) {
-				if i.Code&7 == unix.BPF_LD {
-					bytes += 11 * 8
-				} else {
-					bytes += 2 * 8
+			for _, p.Live = range []bool{false, true} {
+				bytes := 0
+				for _, i := range BPF(p.Patterns(4789)) {
+					if i.Code&7 == unix.BPF_LD {
+						bytes += 11 * 8
+					} else {
+						bytes += 2 * 8
+					}
 				}
-			}
-			if bytes > 15_000 {
-				t.Errorf("the filter for protocol %d from %s takes about %d bytes", protocol, ends[0], bytes)
+				if bytes > 15_000 {
+					t.Errorf("the filter for protocol %d from %s (live: %v) takes about %d bytes", protocol, ends[0], p.Live, bytes)
+				}
 			}
 		}
 	}

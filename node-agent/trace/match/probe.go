@@ -3,6 +3,7 @@ package match
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // Protocol is a protocol number that a probe can have for both families.
@@ -21,6 +22,8 @@ type Probe struct {
 	Protocol            Protocol
 	// ID is the source port of TCP and UDP, and the identifier of ICMP. Port is the destination port.
 	ID, Port uint16
+	// Live is about all packets between the two, whatever their ID is.
+	Live bool
 }
 
 // Leg says on which way a packet is.
@@ -57,7 +60,12 @@ type Pattern struct {
 	V6 bool
 	// Inner is where the probe's own header begins: 0, or behind the headers of a tunnel.
 	Inner int
-	Tests []Test
+	// Flow is where the packet's ID stands.
+	Flow int
+	// Rewritten packets lack one of the two addresses, so that they may be those of another pod. Where the ID is not tested, one that is
+	// known by other packets must be.
+	Rewritten bool
+	Tests     []Test
 }
 
 // Numbers of protocols and fields (IANA; RFC 791, 792, 4443, 7348, 8200).
@@ -114,26 +122,51 @@ func (p Probe) layers(vxlanPort uint16) []layer {
 func (p Probe) Patterns(vxlanPort uint16) []Pattern {
 	var out []Pattern
 	for _, l := range p.layers(vxlanPort) {
-		add := func(leg Leg, tests ...[]Test) {
-			pattern := Pattern{Leg: leg, V6: l.v6, Inner: l.inner, Tests: append([]Test{}, l.tests...)}
-			for _, t := range tests {
-				pattern.Tests = append(pattern.Tests, t...)
-			}
+		add := func(leg Leg, flow int, rewritten bool, tests ...[]Test) {
+			pattern := Pattern{Leg: leg, V6: l.v6, Inner: l.inner, Flow: flow, Rewritten: rewritten, Tests: slices.Concat(append([][]Test{l.tests}, tests...)...)}
 			out = append(out, pattern)
 		}
 		at := p.header(l.inner)
-		add(Request, at.is(p.number()), at.from(p.Source), p.request(at.payload, false))
-		add(Request, at.is(p.number()), at.to(p.Destination), p.request(at.payload, true))
-		add(Reply, at.is(p.number()), at.to(p.Source), p.reply(at.payload, false))
-		add(Reply, at.is(p.number()), at.from(p.Destination), p.reply(at.payload, true))
+		there, back := p.flow(at.payload, Request), p.flow(at.payload, Reply)
+		whole, half := p.ends(at.from(p.Source), at.to(p.Destination))
+		add(Request, there, false, at.is(p.number()), whole, p.request(at.payload, p.Live))
+		add(Request, there, true, at.is(p.number()), half, p.request(at.payload, true))
+		whole, half = p.ends(at.to(p.Source), at.from(p.Destination))
+		add(Reply, back, false, at.is(p.number()), whole, p.reply(at.payload, p.Live))
+		add(Reply, back, true, at.is(p.number()), half, p.reply(at.payload, true))
 		quoted := p.header(at.payload + 8)
+		there = p.flow(quoted.payload, Request)
+		whole, half = p.ends(quoted.from(p.Source), quoted.to(p.Destination))
 		for _, kind := range p.errors() {
 			is := append(at.is(p.icmp()), fine([]Test{is(at.payload, kind)})...)
-			add(Error, is, quoted.is(p.number()), quoted.from(p.Source), p.request(quoted.payload, false))
-			add(Error, is, quoted.is(p.number()), quoted.to(p.Destination), p.request(quoted.payload, true))
+			add(Error, there, false, is, quoted.is(p.number()), whole, p.request(quoted.payload, p.Live))
+			add(Error, there, true, is, quoted.is(p.number()), half, p.request(quoted.payload, true))
 		}
 	}
 	return out
+}
+
+// ends are the addresses of a packet as it was sent, and of one of which the source's address may be rewritten. Where no ID is known,
+// both addresses count, and the kernel's packet filter tests the destination's.
+func (p Probe) ends(source, destination []Test) (whole, half []Test) {
+	if !p.Live {
+		return source, destination
+	}
+	for i := range destination {
+		destination[i].Fine = false
+	}
+	return slices.Concat(source, destination), destination
+}
+
+// flow is where the ID stands behind an IP header.
+func (p Probe) flow(payload int, leg Leg) int {
+	switch {
+	case p.Protocol == ICMP:
+		return payload + 4
+	case leg == Reply:
+		return payload + 2
+	}
+	return payload
 }
 
 // position is where the fields of an IP header are.
@@ -164,23 +197,22 @@ func is(offset int, want ...byte) Test { return Test{Offset: offset, Want: want}
 // request tests the payload. withPort asks for the destination's port too, which a Service's packet keeps only until its address is
 // rewritten.
 func (p Probe) request(at int, withPort bool) []Test {
-	if p.Protocol == ICMP {
-		return []Test{{Offset: at, Want: []byte{p.echo(true)}, Fine: true}, is(at+4, two(p.ID)...)}
-	}
-	out := []Test{is(at, two(p.ID)...)}
-	if withPort {
-		out = append(out, fine([]Test{is(at+2, two(p.Port)...)})...)
-	}
-	return out
+	return p.payload(at, Request, at+2, p.echo(true), withPort)
 }
 
 func (p Probe) reply(at int, withPort bool) []Test {
+	return p.payload(at, Reply, at, p.echo(false), withPort)
+}
+
+func (p Probe) payload(at int, leg Leg, port int, echo byte, withPort bool) []Test {
+	var out []Test
 	if p.Protocol == ICMP {
-		return []Test{{Offset: at, Want: []byte{p.echo(false)}, Fine: true}, is(at+4, two(p.ID)...)}
+		out = append(out, Test{Offset: at, Want: []byte{echo}, Fine: !p.Live})
+	} else if withPort {
+		out = append(out, Test{Offset: port, Want: two(p.Port), Fine: !p.Live})
 	}
-	out := []Test{is(at+2, two(p.ID)...)}
-	if withPort {
-		out = append(out, fine([]Test{is(at, two(p.Port)...)})...)
+	if !p.Live {
+		out = append(out, is(p.flow(at, leg), two(p.ID)...))
 	}
 	return out
 }

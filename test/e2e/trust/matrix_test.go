@@ -196,10 +196,17 @@ func TestOnlyTheControllerAsksAgentsToSend(t *testing.T) {
 	check(t, w.Client.Patch(ctx, observation("own"), step), "Only the controller writes PathObservations")
 	check(t, w.controller.Patch(ctx, observation("own"), step), "")
 	check(t, w.controller.Patch(ctx, observation("own"), client.RawPatch(merge, []byte(`{"spec":{"probe":{"destination":"10.0.0.3"}}}`))), "only the step can change")
+	live := observation("own")
+	live.Name, live.Spec.Probe.Observe = "live", true
+	check(t, w.controller.Create(ctx, live), "those that are looked for have any")
 	for name, change := range map[string]func(s *v1alpha1.PathTraceSpec){
 		"name one of pod, service and address": func(s *v1alpha1.PathTraceSpec) { s.Destination.Address = "10.0.0.1" },
 		"TCP and UDP need a port":              func(s *v1alpha1.PathTraceSpec) { s.Protocol = v1alpha1.TraceUDP },
-		"size is for ICMP and UDP":             func(s *v1alpha1.PathTraceSpec) { s.Protocol, s.Port, s.Size = v1alpha1.TraceTCP, 80, 1400 },
+		"observe sends nothing":                func(s *v1alpha1.PathTraceSpec) { s.Observe, s.Size = true, 1400 },
+		"name the pod behind it": func(s *v1alpha1.PathTraceSpec) {
+			s.Observe, s.Destination = true, v1alpha1.PathDestination{Service: "s"}
+		},
+		"size is for ICMP and UDP": func(s *v1alpha1.PathTraceSpec) { s.Protocol, s.Port, s.Size = v1alpha1.TraceTCP, 80, 1400 },
 	} {
 		trace := &v1alpha1.PathTrace{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "t"},
 			Spec: v1alpha1.PathTraceSpec{SourcePod: "a", Destination: v1alpha1.PathDestination{Pod: "b"}, Protocol: v1alpha1.TraceICMP}}

@@ -21,6 +21,9 @@ import (
 // node ports and externalTrafficPolicy.
 const Focus = `\[sig-network\].*(\[Conformance\]|\[Feature:IPv6DualStack\]|HostPort|hostPort|NodePort|nodePort|[eE]xternalTrafficPolicy)`
 
+// FocusConformance selects the tests that every cluster which calls itself Kubernetes must pass.
+const FocusConformance = `\[sig-network\].*\[Conformance\]`
+
 // skip are tests of what this cluster has not got, such as load balancers of a cloud and SCTP, and those that break clusters. The
 // last one asks a node port from its own node, for a pod of another node. kube-proxy masquerades that with the address of the
 // link on which it leaves, which is the tunnel's where the nodes' subnets differ; the test knows only the node's.
@@ -33,6 +36,8 @@ type Options struct {
 	Focus string
 	// Processes is how many tests run at once.
 	Processes int
+	// Attempts is how often a test is tried that fails, 1 by default.
+	Attempts int
 	// Timeout ends the whole run.
 	Timeout time.Duration
 	// Dir is where the report goes (junit_01.xml). What an earlier run has left there is removed.
@@ -62,7 +67,8 @@ func Run(ctx context.Context, c *cluster.Cluster, o Options) (Results, error) {
 		return Results{}, fmt.Errorf("remove the report of an earlier run: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, c.Bin("ginkgo"), arguments(c, o)...)
-	cmd.Env, cmd.Dir = append(os.Environ(), c.Environment()...), c.Dir
+	// The tests are a program of another module than the one whose folder they lie in: ginkgo must not ask that for its version.
+	cmd.Env, cmd.Dir = append(append(os.Environ(), c.Environment()...), "GO111MODULE=off"), c.Dir
 	cmd.Stdout, cmd.Stderr = o.Log, o.Log
 	ran := cmd.Run() // It fails if a test fails, so the report decides.
 	text, err := os.ReadFile(report)
@@ -78,7 +84,8 @@ func Run(ctx context.Context, c *cluster.Cluster, o Options) (Results, error) {
 
 func arguments(c *cluster.Cluster, o Options) []string {
 	return []string{
-		"--no-color", "--procs=" + strconv.Itoa(o.Processes), "--timeout=" + o.Timeout.String(), "--focus=" + o.Focus, "--skip=" + skip, c.Bin("e2e.test"), "--",
+		"--no-color", "--procs=" + strconv.Itoa(o.Processes), "--timeout=" + o.Timeout.String(), "--flake-attempts=" + strconv.Itoa(max(1, o.Attempts)),
+		"--focus=" + o.Focus, "--skip=" + skip, c.Bin("e2e.test"), "--",
 		"--kubeconfig=" + c.AdminKubeconfig(), "--provider=skeleton", "--num-nodes=" + strconv.Itoa(len(c.Nodes)), "--kubectl-path=" + c.Bin("kubectl"), "--report-dir=" + o.Dir,
 	}
 }

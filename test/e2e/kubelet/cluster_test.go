@@ -45,13 +45,14 @@ func TestCluster(t *testing.T) {
 	f.step("pods come and go", f.churn)
 	f.step("agents roll out", f.rollAgents)
 	f.step("an agent is killed", f.killAgent)
+	f.step("an agent hangs", f.hangAgent)
 	f.step("the API server is away", f.apiServerAway)
 	f.step("kubelet and containerd restart", f.restartDaemons)
 	f.step("a node is drained", f.drain)
 	f.step("power cut", f.powerCut)
 	f.step("a node leaves and joins with another address", f.rejoin)
 	f.step("a second pool", f.secondPool)
-	f.step("a bad version stops at one node", f.badVersion)
+	f.step("bad versions stop at one node", f.badVersions)
 	f.step("upgrade and back", f.upgrade)
 	f.step("no ping is lost", f.unwatch)
 	f.step("uninstall", func() { f.uninstall(before) })
@@ -203,22 +204,39 @@ func (f *fixture) rollAgents() {
 }
 
 func (f *fixture) killAgent() {
-	n := f.Nodes[0]
-	old := f.agentOf(n)
-	if _, err := n.Run(f.t.Context(), "pkill", "-KILL", "-x", "causeway-agent"); err != nil {
+	f.agentRestartsAfter(f.Nodes[0], "-KILL")
+	f.crowd(8)
+	f.audit()
+}
+
+// hangAgent stops an agent without ending it. The kubelet sees by its probe that it does not answer, and starts another.
+func (f *fixture) hangAgent() {
+	f.agentRestartsAfter(f.Nodes[1], "-STOP")
+	f.crowd(10)
+	f.audit()
+}
+
+// agentRestartsAfter sends an agent a signal and waits until its container has started again and is ready.
+func (f *fixture) agentRestartsAfter(n *cluster.Node, signal string) {
+	f.t.Helper()
+	restarts := func() (count int32, ready bool) {
+		for _, s := range f.agentOf(n).Status.ContainerStatuses {
+			if s.Name == "agent" {
+				return s.RestartCount, s.Ready
+			}
+		}
+		return 0, false
+	}
+	before, _ := restarts()
+	if _, err := n.Run(f.t.Context(), "pkill", signal, "-x", "causeway-agent"); err != nil {
 		f.t.Fatal(err)
 	}
 	f.eventually("the agent runs again", func() error {
-		now := f.agentOf(n)
-		for i, s := range now.Status.ContainerStatuses {
-			if s.Name == "agent" && i < len(old.Status.ContainerStatuses) && s.Ready && s.RestartCount > 0 {
-				return nil
-			}
+		if count, ready := restarts(); count <= before || !ready {
+			return fmt.Errorf("it has restarted %d times, %d of them before, and is ready: %t", count, before, ready)
 		}
-		return fmt.Errorf("it is %+v", now.Status.ContainerStatuses)
+		return nil
 	})
-	f.crowd(8)
-	f.audit()
 }
 
 func (f *fixture) apiServerAway() {
@@ -330,17 +348,24 @@ func (f *fixture) agents() (s appsv1.DaemonSetStatus, err error) {
 	return d.Status, err
 }
 
-// badVersion upgrades to an image whose programs end at once. One node gets it, the others keep theirs, and so does one of the
-// controllers; a rollback mends it.
-func (f *fixture) badVersion() {
-	script := f.t.TempDir() + "/script"
-	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ \"$1\" = install ] && exit 0\necho this version is broken\nexit 1\n"), 0o755); err != nil {
+// badVersions upgrades to images whose programs end at once, and to ones that never get ready. One node gets them, the others keep
+// theirs, and so does one of the controllers; a rollback mends it.
+func (f *fixture) badVersions() {
+	f.badVersion("crashing", "echo this version is broken\nexit 1", func(s corev1.ContainerStatus) bool { return s.RestartCount >= 2 })
+	f.badVersion("sleeping", "exec sleep 1000000", func(s corev1.ContainerStatus) bool {
+		return s.State.Running != nil && time.Since(s.State.Running.StartedAt.Time) > 20*time.Second // The others would have had their turn.
+	})
+}
+
+func (f *fixture) badVersion(tag, script string, shown func(corev1.ContainerStatus) bool) {
+	program := f.t.TempDir() + "/script"
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n[ \"$1\" = install ] && exit 0\n"+script+"\n"), 0o755); err != nil {
 		f.t.Fatal(err)
 	}
-	archive := f.Dir + "/shared/broken.tar" // Nodes can read it there.
-	args := []string{"-out", archive, "-name", "docker.io/library/causeway:broken", "-busybox", "sh,sleep", "/bin/busybox=/bin/busybox"}
-	for _, program := range []string{"agent", "speaker", "controller"} {
-		args = append(args, script+"=/usr/local/bin/causeway-"+program)
+	archive := f.Dir + "/shared/" + tag + ".tar" // Nodes can read it there.
+	args := []string{"-out", archive, "-name", "docker.io/library/causeway:" + tag, "-busybox", "sh,sleep", "/bin/busybox=/bin/busybox"}
+	for _, name := range []string{"agent", "speaker", "controller"} {
+		args = append(args, program+"=/usr/local/bin/causeway-"+name)
 	}
 	if _, err := f.Command(f.t.Context(), "images/pack", args...); err != nil {
 		f.t.Fatal(err)
@@ -350,15 +375,15 @@ func (f *fixture) badVersion() {
 			f.t.Fatal(err)
 		}
 	}
-	f.helm("upgrade", "causeway", "charts/causeway", "--reuse-values", "--set=image.tag=broken", "--no-hooks")
+	f.helm("upgrade", "causeway", "charts/causeway", "--reuse-values", "--set=image.tag="+tag, "--no-hooks")
 	var agents appsv1.DaemonSetStatus
-	f.eventually("one agent is of the broken version and crashes", func() (err error) {
+	f.eventually("one agent is of the "+tag+" version", func() (err error) {
 		if agents, err = f.agents(); err != nil {
 			return err
 		}
 		for _, n := range f.Nodes {
 			for _, s := range f.agentOf(n).Status.ContainerStatuses {
-				if s.Name == "agent" && strings.HasSuffix(s.Image, ":broken") && s.RestartCount >= 2 {
+				if s.Name == "agent" && strings.HasSuffix(s.Image, ":"+tag) && shown(s) {
 					return nil
 				}
 			}
@@ -366,7 +391,7 @@ func (f *fixture) badVersion() {
 		return fmt.Errorf("%+v", agents)
 	})
 	if agents.UpdatedNumberScheduled != 1 || agents.NumberReady != int32(len(f.Nodes))-1 {
-		f.t.Errorf("of %d agents, %d are of the broken version and %d are ready", len(f.Nodes), agents.UpdatedNumberScheduled, agents.NumberReady)
+		f.t.Errorf("of %d agents, %d are of the %s version and %d are ready", len(f.Nodes), agents.UpdatedNumberScheduled, tag, agents.NumberReady)
 	}
 	var controller appsv1.Deployment
 	if err := f.Client.Get(f.t.Context(), client.ObjectKey{Namespace: "causeway-system", Name: "causeway-controller"}, &controller); err != nil {

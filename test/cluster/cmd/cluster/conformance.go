@@ -21,15 +21,24 @@ import (
 // conformanceCommand tests Causeway by what Kubernetes asks of a network, in a cluster that starts and ends with it.
 func conformanceCommand() *cobra.Command {
 	var nodes int
+	var required bool
 	o := conformance.Options{Log: os.Stdout}
 	c := &cobra.Command{
 		Use: "conformance", Short: "Run Kubernetes' tests of networks in a cluster of their own", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runConformance(c.Context(), nodes, o) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if required {
+				o.Focus = conformance.FocusConformance
+			}
+			return runConformance(c.Context(), nodes, o)
+		},
 	}
 	c.Flags().IntVar(&nodes, "nodes", 3, "number of nodes")
 	c.Flags().StringVar(&o.Focus, "focus", conformance.Focus, "a regular expression that selects tests by their names")
+	c.Flags().BoolVar(&required, "required", false, "only the tests that every cluster must pass, which Kubernetes labels Conformance")
+	c.Flags().IntVar(&o.Attempts, "attempts", 1, "how often a test is tried that fails")
 	c.Flags().IntVar(&o.Processes, "processes", 3, "how many tests run at once")
 	c.Flags().DurationVar(&o.Timeout, "timeout", time.Hour, "how long all tests together may take")
+	c.MarkFlagsMutuallyExclusive("focus", "required")
 	return c
 }
 

@@ -11,7 +11,7 @@ type GivenLoan struct {
 
 	// id is the loan's.
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^[-0-9a-f]+\.[0-9]+$`
+	// +kubebuilder:validation:Pattern=`^[-0-9a-f]+\.[0-9]+\.[0-9]+$`
 	ID string `json:"id"`
 }
 

@@ -30,10 +30,10 @@ type Loan struct {
 	// granted says that the range is that node's. Before, the block's node is asked to give it up.
 	Granted bool `json:"granted"`
 
-	// id tells this loan from all others: the block's UID, a dot, and the block's generation that the loan came with. Who gives the
+	// id tells this loan from all others: the block's UID, the block's generation that the loan came with, and a number. Who gives the
 	// range up does so for this id.
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^[-0-9a-f]+\.[0-9]+$`
+	// +kubebuilder:validation:Pattern=`^[-0-9a-f]+\.[0-9]+\.[0-9]+$`
 	ID string `json:"id"`
 }
 

@@ -3,6 +3,7 @@ package blocks
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,7 +24,7 @@ func (r *Reconciler) create(ctx context.Context, blocks []blockplan.NewBlock) er
 		b := &v1alpha1.IPBlock{}
 		b.Name = v1alpha1.BlockName(n.Prefix)
 		b.Finalizers = []string{v1alpha1.FinalizerBlock}
-		b.Spec = v1alpha1.IPBlockSpec{CIDR: n.Prefix.String(), Pool: n.Pool, Node: n.Node, NodeAddresses: n.Addresses}
+		b.Spec = v1alpha1.IPBlockSpec{CIDR: n.Prefix.String(), Pool: n.Pool, Node: n.Node, NodeAddresses: n.Addresses, Lent: blockplan.ObjectLoans(n.Loans)}
 		err := r.o.Client.Create(ctx, b)
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -117,12 +118,32 @@ func (r *Reconciler) mend(ctx context.Context, blocks []blockplan.Mend) error {
 // DeleteAll deletes the blocks of a node that is gone.
 func (r *Reconciler) DeleteAll(ctx context.Context, node string) error {
 	r.mu.Lock()
-	blocks := r.state.BlocksOf(node)
+	blocks, loans := r.state.BlocksOf(node), r.state.LoansTo(node)
 	r.mu.Unlock()
-	return parallel.Each(blocks, func(b *v1alpha1.IPBlock) error { return r.delete(ctx, b) })
+	return errors.Join(r.lend(ctx, loans), parallel.Each(blocks, func(b *v1alpha1.IPBlock) error { return r.delete(ctx, b) }))
 }
 
-// delete deletes exactly this block, and takes our finalizer off it.
+// lend writes the loans of blocks. The id of a new loan names the block's next generation, so that the change must be the next one.
+func (r *Reconciler) lend(ctx context.Context, blocks []blockplan.Lending) error {
+	return parallel.Each(blocks, func(l blockplan.Lending) error {
+		b := l.Object.DeepCopy()
+		b.Spec.Lent = blockplan.ObjectLoans(l.Loans)
+		err := r.o.Client.Patch(ctx, b, client.MergeFromWithOptions(l.Object, client.MergeFromWithOptimisticLock{}))
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			return nil // The cache is behind; its next event brings us back.
+		}
+		if err != nil {
+			return fmt.Errorf("write the loans of block %s: %w", b.Spec.CIDR, err)
+		}
+		return nil
+	})
+}
+
+func granted(loans []v1alpha1.Loan) bool {
+	return slices.ContainsFunc(loans, func(l v1alpha1.Loan) bool { return l.Granted })
+}
+
+// delete deletes exactly this block, and takes our finalizer off it. A block that has lent something is being deleted until that is back.
 func (r *Reconciler) delete(ctx context.Context, b *v1alpha1.IPBlock) error {
 	uid := b.UID
 	err := r.o.Client.Delete(ctx, b.DeepCopy(), client.Preconditions{UID: &uid})
@@ -132,20 +153,26 @@ func (r *Reconciler) delete(ctx context.Context, b *v1alpha1.IPBlock) error {
 	if err != nil {
 		return fmt.Errorf("delete block %s: %w", b.Spec.CIDR, err)
 	}
-	rest := slices.DeleteFunc(slices.Clone(b.Finalizers), func(f string) bool { return f == v1alpha1.FinalizerBlock })
-	if len(rest) == len(b.Finalizers) {
+	var now v1alpha1.IPBlock
+	if err := r.o.Live.Get(ctx, client.ObjectKeyFromObject(b), &now); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("read block %s before its finalizer goes: %w", b.Spec.CIDR, err)
+	}
+	rest := slices.DeleteFunc(slices.Clone(now.Finalizers), func(f string) bool { return f == v1alpha1.FinalizerBlock })
+	if now.UID != uid || granted(now.Spec.Lent) || len(rest) == len(now.Finalizers) {
 		return nil
 	}
 	patch, err := json.Marshal([]map[string]any{
-		{"op": "test", "path": "/metadata/uid", "value": uid},
-		{"op": "test", "path": "/metadata/finalizers", "value": b.Finalizers},
+		{"op": "test", "path": "/metadata/resourceVersion", "value": now.ResourceVersion},
 		{"op": "replace", "path": "/metadata/finalizers", "value": rest},
 	})
 	if err != nil {
 		return fmt.Errorf("write a patch for block %s: %w", b.Spec.CIDR, err)
 	}
-	err = r.o.Client.Patch(ctx, b.DeepCopy(), client.RawPatch(types.JSONPatchType, patch))
-	if err != nil && !apierrors.IsNotFound(err) {
+	err = r.o.Client.Patch(ctx, &now, client.RawPatch(types.JSONPatchType, patch))
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("take the finalizer off block %s: %w", b.Spec.CIDR, err)
 	}
 	return nil

@@ -154,7 +154,7 @@ func (r *Reconciler) block(before, after *v1alpha1.IPBlock) {
 		r.state.DropBlock(prefix.Masked(), r.o.Now().Add(quarantine))
 	} else {
 		r.state.SetBlock(blockplan.Block{Prefix: prefix.Masked(), Pool: after.Spec.Pool, Node: after.Spec.Node, Addresses: after.Spec.NodeAddresses,
-			Terminating: !after.DeletionTimestamp.IsZero(), Held: slices.Contains(after.Finalizers, v1alpha1.FinalizerBlock), Object: after})
+			Terminating: !after.DeletionTimestamp.IsZero(), Held: slices.Contains(after.Finalizers, v1alpha1.FinalizerBlock), Loans: blockplan.LoansOf(after), Object: after})
 	}
 	if before == nil || after == nil {
 		r.o.PoolChanged(named.Spec.Pool)

@@ -109,7 +109,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	for _, node := range strays {
 		r.o.Stray(node)
 	}
-	errs := errors.Join(r.create(ctx, plan.Create), r.release(ctx, plan.Release), r.mend(ctx, plan.Mend))
+	errs := errors.Join(r.create(ctx, plan.Create), r.release(ctx, plan.Release), r.mend(ctx, plan.Mend), r.lend(ctx, plan.Lend))
 	if errs != nil {
 		return reconcile.Result{}, errs
 	}

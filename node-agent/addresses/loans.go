@@ -56,9 +56,10 @@ func isOver(v View, g addressbook.Given, bits int) bool {
 	return current && !slices.ContainsFunc(b.Loans, func(l cluster.Loan) bool { return l.ID == g.ID })
 }
 
-// loanOf reads a loan's id: the block's UID, and its generation when the loan came.
+// loanOf reads a loan's id: the block's UID, its generation when the loan came, and a number.
 func loanOf(id string) (string, int64) {
-	uid, text, _ := strings.Cut(id, ".")
+	uid, rest, _ := strings.Cut(id, ".")
+	text, _, _ := strings.Cut(rest, ".")
 	generation, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		return "", 0 // The API admits none.

@@ -86,7 +86,7 @@ func workOut(in cluster.Pool, node cluster.Node, exists bool) pool {
 		namespaces: selector(o.Spec.NamespaceSelector), chosen: o.Spec.NamespaceSelector != nil,
 		Pool: addressbook.Pool{
 			Name: o.Name, CIDR: cidr, Reserve: !manual, Exhausted: has(o, v1alpha1.ConditionExhausted), Spare: o.Status.Free > 0,
-			MaxBlocks:     int(o.Spec.MaxBlocksPerNode),
+			MaxBlocks: int(o.Spec.MaxBlocksPerNode), BlockBits: o.Spec.BlockBits(),
 			BlockCapacity: int(min(v1alpha1.UsableAddresses(netip.PrefixFrom(cidr.Addr(), o.Spec.BlockBits())), 1<<16)),
 		},
 	}

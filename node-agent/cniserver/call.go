@@ -158,11 +158,14 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 	var barred *addressbook.NamespaceError
 	var inUse *addressbook.InUseError
 	var notHere *addressbook.NotHereError
+	var elsewhere *addressbook.ElsewhereError
 	switch {
 	case errors.As(err, &inUse):
 		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s waits for its address: %s; it gets the address when that pod is gone.", c.namespace, c.pod, err.Error())
+	case errors.As(err, &elsewhere):
+		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s waits for its address: %s. A pod may have it (kubectl get workloadendpoints -A), or the agent of the node whose block holds it (kubectl get ipblocks) or the controller does not run.", c.namespace, c.pod, err.Error())
 	case errors.As(err, &notHere):
-		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s can't have its address: %s, and a fixed address must. See `kubectl get ipblocks` for the node that has the address, and start the pod there.", c.namespace, c.pod, err.Error())
+		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s can't have its address: %s. Only addresses of an IPPool whose fixedAddresses is Allowed come from other nodes (kubectl get ipblocks).", c.namespace, c.pod, err.Error())
 	case errors.As(err, &barred):
 		return cniError(protocol.CodePoolFull, "Pod %s/%s can't have an address: %s (namespaceLimits of the IPPool). Delete pods of the namespace, or raise the limit.", c.namespace, c.pod, err.Error())
 	case errors.As(err, &full):

@@ -74,6 +74,8 @@ type Pool struct {
 	Reserved *reservation.Set
 	// Namespaces bound what one namespace may have. Nil for no limit.
 	Namespaces *NamespaceLimits
+	// BlockBits is the prefix length of its blocks.
+	BlockBits int
 	// Travels says that an address that a pod asks for may come from another node's block, or from none.
 	Travels bool
 }

@@ -72,7 +72,7 @@ func (b *Book) give() {
 	for _, known := range b.blocks {
 		for _, l := range known.loans {
 			_, given := b.given[l.ID]
-			if !given && (l.Granted || known.vacant(l.CIDR)) {
+			if !given && (l.Granted || !known.released && known.vacant(l.CIDR)) {
 				b.given[l.ID] = Given{CIDR: l.CIDR, Pool: known.pool, ID: l.ID}
 			}
 		}

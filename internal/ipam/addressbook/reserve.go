@@ -375,7 +375,7 @@ func (b *Book) takeExact(pool Pool, a netip.Addr) (netip.Addr, string, error) {
 			continue
 		}
 		if known.kept && a == known.cidr.Addr() {
-			return netip.Addr{}, "", fmt.Errorf("address %s of pool %s is the first of its block, which is kept for the node's tunnels; ask for another", a, pool.Name)
+			return netip.Addr{}, "", keptError(pool, a)
 		}
 		for holder := range b.holders[a] {
 			e := b.endpoints[holder]
@@ -385,12 +385,19 @@ func (b *Book) takeExact(pool Pool, a netip.Addr) (netip.Addr, string, error) {
 		return a, pool.Name, nil
 	}
 	if pool.Travels {
+		if first, err := a.Prefix(pool.BlockBits); err == nil && !first.IsSingleIP() && first.Addr() == a {
+			return netip.Addr{}, "", keptError(pool, a)
+		}
 		return netip.Addr{}, "", &ElsewhereError{Address: a, Pool: pool.Name}
 	}
 	if !slices.ContainsFunc(b.blocksOf(pool.Name), func(known *block) bool { return known.usable }) {
 		return netip.Addr{}, pool.Name, nil
 	}
 	return netip.Addr{}, "", &NotHereError{Address: a, Pool: pool.Name}
+}
+
+func keptError(pool Pool, a netip.Addr) error {
+	return fmt.Errorf("address %s of pool %s is the first of its block, which is kept for the node's tunnels; ask for another", a, pool.Name)
 }
 
 // blocksOf returns a pool's blocks in address order, so that low blocks fill and high ones empty.

@@ -160,5 +160,5 @@ func (s *State) restray(nodeName string) {
 // HasLeft says whether blocks or endpoints of a node are there.
 func (s *State) HasLeft(nodeName string) bool {
 	n := s.nodes[nodeName]
-	return n != nil && len(n.blocks) > 0 || s.perNode[unique.Make(nodeName)] > 0
+	return n != nil && len(n.blocks)+n.borrows > 0 || s.perNode[unique.Make(nodeName)] > 0
 }

@@ -27,13 +27,24 @@ func (c census) count(h holder, by int) {
 
 // owns says whether an address lies in a block that its holder's node has of its pool, other than one block.
 func (s *State) owns(a netip.Addr, h holder, other *block) bool {
-	return slices.ContainsFunc(s.cover(a), func(b *block) bool { return b != other && b.Node == h.node.Value() && b.Pool == h.pool.Value() })
+	return slices.ContainsFunc(s.cover(a), func(b *block) bool { return b != other && b.holder(a) == h.node.Value() && b.Pool == h.pool.Value() })
+}
+
+// holder is the node whose an address of the block is: the block's own, or one that has a loan.
+func (b *block) holder(a netip.Addr) string {
+	for _, l := range b.Loans {
+		if l.Granted && l.Prefix.Contains(a) {
+			return l.Node
+		}
+	}
+	return b.Node
 }
 
 // countNamespaces brings the census up to date with a block that has come (1) or gone (-1).
 func (s *State) countNamespaces(b *block, by int) {
-	node, pool := unique.Make(b.Node), unique.Make(b.Pool)
+	pool := unique.Make(b.Pool)
 	s.pieces(b.Prefix, func(a netip.Addr) {
+		node := unique.Make(b.holder(a))
 		for _, h := range s.addresses[a].all() {
 			if h.node == node && h.pool == pool && !s.owns(a, h, b) {
 				s.census.count(h, by)

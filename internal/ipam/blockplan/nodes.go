@@ -29,6 +29,11 @@ type node struct {
 	claims    map[string]claim
 	released  map[netip.Prefix]bool
 	blocks    map[netip.Prefix]*block
+	// asks are the addresses that its pods wait for by name, with their pools; given the loans that it has given up; borrows the number of
+	// ranges that it has, or is to have, of blocks of others.
+	asks    map[netip.Addr]string
+	given   map[string]bool
+	borrows int
 }
 
 type claim struct {
@@ -47,7 +52,7 @@ func (s *State) nodeOf(nodeName string) *node {
 
 func (s *State) forgetIfEmpty(nodeName string) {
 	n := s.nodes[nodeName]
-	if n != nil && !n.present && len(n.facts.Addresses) == 0 && len(n.claims) == 0 && len(n.blocks) == 0 {
+	if n != nil && !n.present && len(n.facts.Addresses) == 0 && len(n.claims) == 0 && len(n.blocks) == 0 && n.borrows == 0 {
 		delete(s.nodes, nodeName)
 	}
 }
@@ -110,6 +115,7 @@ func (s *State) SetClaim(nodeName string, asked []v1alpha1.PoolClaim) {
 		}
 	}
 	s.addHeld(n)
+	s.noteAsks(n, asked)
 	for p := range released {
 		s.recountOwn(n, p)
 	}

@@ -13,6 +13,8 @@ type orphan struct {
 	pool, node string
 	// restore says that it is made again for its node; else it is only kept from others.
 	restore bool
+	// loans are those that it had.
+	loans []Loan
 }
 
 func (s *State) hasOrphans() bool {
@@ -91,9 +93,16 @@ func (s *State) orphans() []orphan {
 // every time.
 func (s *State) claimed(prefix netip.Prefix, e evidence) (orphan, bool) {
 	if was, seen := s.vanished[prefix]; seen {
-		return orphan{prefix: prefix, pool: was.pool, node: was.node, restore: slices.Contains(e.nodes, was.node)}, true
+		lent := func(l Loan) bool { return slices.Contains(e.nodes, l.Node) }
+		needed := slices.Contains(e.nodes, was.node) || s.claimedFrom(was.node, prefix) != "" || slices.ContainsFunc(was.loans, lent)
+		return orphan{prefix: prefix, pool: was.pool, node: was.node, restore: needed, loans: was.loans}, true
 	}
-	return orphan{prefix: prefix, pool: e.pool, node: slices.Min(e.nodes), restore: true}, false
+	// Of several nodes with pods in it, one that says it holds the whole block is not one that borrowed an address of it.
+	holding := slices.DeleteFunc(slices.Clone(e.nodes), func(n string) bool { return s.claimedFrom(n, prefix) == "" })
+	if len(holding) == 0 {
+		holding = e.nodes
+	}
+	return orphan{prefix: prefix, pool: e.pool, node: slices.Min(holding), restore: true}, false
 }
 
 // without returns the block if it overlaps nothing that is taken. If it does, only its addresses in use are kept from others.

@@ -25,6 +25,8 @@ type NewBlock struct {
 	Pool      string
 	Node      string
 	Addresses []string
+	// Loans are those of a block that is made again.
+	Loans []Loan
 }
 
 // Release is a block to delete. Its node will never use it again.
@@ -67,6 +69,7 @@ type Plan struct {
 	Create    []NewBlock
 	Release   []Release
 	Mend      []Mend
+	Lend      []Lending
 	Shortages []Shortage
 	Limits    []Limit
 	Full      []FullAggregate
@@ -86,6 +89,7 @@ func (s *State) Plan(turn Turn) Plan {
 	p.release()
 	p.mend()
 	p.restore()
+	p.lend()
 	for _, pool := range s.order {
 		if pool.Open && len(pool.older) == 0 && !s.refused(pool) {
 			p.serve(pool)
@@ -150,7 +154,7 @@ func (p *planner) restore() {
 			continue
 		}
 		p.budget--
-		p.plan.Create = append(p.plan.Create, NewBlock{Prefix: o.prefix, Pool: o.pool, Node: o.node, Addresses: n.addresses})
+		p.plan.Create = append(p.plan.Create, NewBlock{Prefix: o.prefix, Pool: o.pool, Node: o.node, Addresses: n.addresses, Loans: p.restored(o)})
 	}
 }
 

@@ -74,7 +74,7 @@ func mustPool(o v1alpha1.IPPool) Pool {
 
 func readBlock(o v1alpha1.IPBlock) Block {
 	return Block{Prefix: netip.MustParsePrefix(o.Spec.CIDR), Pool: o.Spec.Pool, Node: o.Spec.Node, Addresses: o.Spec.NodeAddresses,
-		Terminating: !o.DeletionTimestamp.IsZero(), Held: slices.Contains(o.Finalizers, v1alpha1.FinalizerBlock), Object: &o}
+		Loans: LoansOf(&o), Terminating: !o.DeletionTimestamp.IsZero(), Held: slices.Contains(o.Finalizers, v1alpha1.FinalizerBlock), Object: &o}
 }
 
 func readEndpoint(o v1alpha1.WorkloadEndpoint) Endpoint {
@@ -117,6 +117,13 @@ func show(p Plan) []string {
 	}
 	for _, m := range p.Mend {
 		out = append(out, fmt.Sprintf("mend %s %v", m.Object.Spec.CIDR, m.Addresses))
+	}
+	for _, l := range p.Lend {
+		text := "lend of " + l.Object.Spec.CIDR + ":"
+		for _, loan := range l.Loans {
+			text += fmt.Sprintf(" %s to %s (%s, granted %t)", loan.Prefix, loan.Node, loan.ID, loan.Granted)
+		}
+		out = append(out, text)
 	}
 	for _, s := range p.Shortages {
 		out = append(out, fmt.Sprintf("short %s %d %v", s.Pool, s.Waiting, s.Nodes))

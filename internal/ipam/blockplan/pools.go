@@ -31,6 +31,8 @@ type Pool struct {
 	Nodes labels.Selector
 	// Aggregation says which larger prefixes the blocks of one group of nodes come from.
 	Aggregation Aggregation
+	// Travels says that pods may ask for an address that lies in no block of their node.
+	Travels bool
 	// Reserved are the addresses that the pool itself keeps from pods.
 	Reserved *reservation.Set
 }
@@ -52,6 +54,7 @@ func PoolOf(o *v1alpha1.IPPool) (Pool, error) {
 	if _, err := selector(o.Spec.NamespaceSelector); err != nil {
 		p.Open = false
 	}
+	p.Travels = o.Spec.FixedAddresses == v1alpha1.FixedAddressesAllowed
 	p.Aggregation = aggregationOf(o.Spec.Aggregation, p)
 	p.Reserved, _ = reservation.Parse(o.Spec.Reserved, prefix) // the pool's status says what is wrong
 	return p, nil

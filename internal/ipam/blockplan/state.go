@@ -24,6 +24,8 @@ type Block struct {
 	Addresses []string
 	// Held says that our finalizer is on the block.
 	Held bool
+	// Loans are the ranges of it that other nodes have or are to have.
+	Loans []Loan
 	// Object is the block in the API. One that was just created has none yet.
 	Object *v1alpha1.IPBlock
 }
@@ -31,6 +33,7 @@ type Block struct {
 // vanished is a block that went although its node had not released it.
 type vanished struct {
 	pool, node string
+	loans      []Loan
 	until      time.Time
 }
 
@@ -42,6 +45,8 @@ type share struct{ node, pool string }
 type tally struct {
 	blocks int
 	free   int64
+	// borrowed is the number of ranges that it has, or is to have, of blocks of others.
+	borrowed int
 }
 
 // numbers are a pool's, whether its object is known or not.
@@ -62,6 +67,10 @@ type State struct {
 	used    prefixes
 	// releasable and unkempt are the blocks that can go and those that need a new address or finalizer.
 	releasable, unkempt map[netip.Prefix]*block
+
+	// lending are the blocks with loans, asking the nodes that ask for addresses.
+	lending map[netip.Prefix]*block
+	asking  map[string]struct{}
 
 	addresses map[netip.Addr]holders
 	perNode   map[name]int
@@ -102,7 +111,7 @@ func New() *State {
 	return &State{
 		pools: map[string]*pool{}, numbers: map[string]*numbers{}, nodes: map[string]*node{}, shares: map[share]*tally{},
 		blocks: map[netip.Prefix]*block{}, lengths: [2]map[int]int{{}, {}}, used: newPrefixes(),
-		releasable: map[netip.Prefix]*block{}, unkempt: map[netip.Prefix]*block{},
+		lending: map[netip.Prefix]*block{}, asking: map[string]struct{}{}, releasable: map[netip.Prefix]*block{}, unkempt: map[netip.Prefix]*block{},
 		addresses: map[netip.Addr]holders{}, perNode: map[name]int{}, census: census{}, loose: map[netip.Addr]struct{}{},
 		heldBy: map[netip.Prefix][]string{}, vacant: map[netip.Prefix]struct{}{}, vanished: map[netip.Prefix]vanished{},
 		blocked: map[netip.Prefix]time.Time{}, pending: map[netip.Prefix]*block{}, letGo: map[netip.Prefix]bool{},
@@ -123,7 +132,7 @@ func (s *State) Created(n NewBlock, now time.Time) {
 	if s.blocks[n.Prefix] != nil {
 		return
 	}
-	b := &block{Block: Block{Prefix: n.Prefix, Pool: n.Pool, Node: n.Node, Addresses: n.Addresses, Held: true}, madeAt: now}
+	b := &block{Block: Block{Prefix: n.Prefix, Pool: n.Pool, Node: n.Node, Addresses: n.Addresses, Loans: n.Loans, Held: true}, madeAt: now}
 	s.pending[n.Prefix] = b
 	s.put(b)
 }
@@ -146,7 +155,7 @@ func (s *State) DropBlock(p netip.Prefix, until time.Time) {
 	}
 	s.remove(b)
 	if !s.releasedBy(b) && !s.letGo[p] {
-		s.vanished[p] = vanished{pool: b.Pool, node: b.Node, until: until}
+		s.vanished[p] = vanished{pool: b.Pool, node: b.Node, loans: b.Loans, until: until}
 	}
 	delete(s.letGo, p)
 	delete(s.pending, p)
@@ -169,6 +178,7 @@ func (s *State) put(b *block) {
 	s.numbersOf(b.Pool).blocks++
 	s.tallyOf(b.Node, b.Pool).blocks++
 	s.nodeOf(b.Node).blocks[b.Prefix] = b
+	s.countLoans(b, 1)
 	s.orphansStale = s.orphansStale || s.hasOrphans()
 	s.recount(b)
 	s.restray(b.Node)
@@ -183,6 +193,7 @@ func (s *State) remove(b *block) {
 	}
 	s.used.remove(b.Prefix)
 	s.countNamespaces(b, -1)
+	s.countLoans(b, -1)
 	s.pieces(b.Prefix, func(a netip.Addr) {
 		if len(s.cover(a)) == 0 {
 			s.loose[a] = struct{}{}
@@ -195,7 +206,7 @@ func (s *State) remove(b *block) {
 	t := s.tallyOf(b.Node, b.Pool)
 	t.blocks--
 	t.free -= b.free
-	if t.blocks == 0 {
+	if t.blocks == 0 && t.borrowed == 0 {
 		delete(s.shares, share{b.Node, b.Pool})
 	}
 	delete(s.releasable, b.Prefix)
@@ -211,11 +222,11 @@ func (s *State) remove(b *block) {
 func (s *State) recount(b *block) {
 	released, free := s.releasedBy(b), int64(0)
 	if !released && !b.Terminating {
-		free = max(s.usable(b.Pool, b.Prefix)-b.inUse, 0)
+		free = max(s.usable(b.Pool, b.Prefix)-b.inUse-s.lentFree(b), 0)
 	}
 	s.tallyOf(b.Node, b.Pool).free += free - b.free
 	b.free = free
-	include(s.releasable, b, released && b.inUse == 0 && b.Object != nil)
+	include(s.releasable, b, released && b.inUse == 0 && len(b.Loans) == 0 && b.Object != nil)
 	include(s.unkempt, b, !released && !b.Terminating && b.Object != nil && s.needsMending(b))
 	s.reneed(b.Node, b.Pool)
 }

@@ -134,7 +134,7 @@ type IPPoolSpec struct {
 	AssignmentMode AssignmentMode `json:"assignmentMode,omitempty"`
 
 	// fixedAddresses is Allowed where pods of the namespaces that namespaceSelector chooses may ask for a certain address (annotation
-	// causeway.dev/ips). The address must lie in a block of the pod's node.
+	// causeway.dev/ips). The address comes to the pod's node, from another node's block too.
 	// +kubebuilder:default=Forbidden
 	// +optional
 	FixedAddresses FixedAddresses `json:"fixedAddresses,omitempty"`

@@ -17,14 +17,22 @@ type blockInfo struct {
 	cidr        netip.Prefix
 	node        string
 	terminating bool
+	// lent ranges are those that another node has of a block.
+	lent bool
 }
 
+// blocks returns the blocks, and before them the ranges that they lend.
 func (w *World) blocks() (out []blockInfo) {
 	for _, o := range w.server.list("IPBlock") {
 		b := o.(*v1alpha1.IPBlock)
 		cidr := netip.MustParsePrefix(b.Spec.CIDR)
 		delete(w.forced, cidr)
 		out = append(out, blockInfo{cidr: cidr, node: b.Spec.Node, terminating: b.DeletionTimestamp != nil})
+		for _, l := range b.Spec.Lent {
+			if l.Granted {
+				out = append([]blockInfo{{cidr: netip.MustParsePrefix(l.CIDR), node: l.Node, terminating: b.DeletionTimestamp != nil, lent: true}}, out...)
+			}
+		}
 	}
 	return out
 }
@@ -45,7 +53,7 @@ func (w *World) check() {
 	blocks := w.blocks()
 	for i, b := range blocks {
 		for _, o := range blocks[:i] {
-			if b.cidr.Overlaps(o.cidr) {
+			if b.lent == o.lent && b.cidr.Overlaps(o.cidr) {
 				w.fail("blocks %s of %s and %s of %s overlap", o.cidr, o.node, b.cidr, b.node)
 			}
 		}

@@ -188,11 +188,12 @@ func (w *World) machine(name string) *machine {
 // verifyBlocks says that books, claims and blocks fit together, and that no block is left over.
 func (w *World) verifyBlocks() {
 	inUse := map[netip.Prefix]int{}
-	for _, b := range w.blocks() {
+	blocks := w.blocks()
+	for _, b := range blocks {
 		inUse[b.cidr] = 0
 		for _, m := range w.machines {
 			for _, p := range m.podsIn(running) {
-				if slices.ContainsFunc(p.addresses, b.cidr.Contains) {
+				if slices.ContainsFunc(p.addresses, func(a netip.Addr) bool { around, _ := blockOf(blocks, a); return around == b }) {
 					inUse[b.cidr]++
 				}
 			}
@@ -203,6 +204,9 @@ func (w *World) verifyBlocks() {
 		}
 		if w.server.objects["Node"][nodeKey(m)] == nil {
 			w.fail("after quiet: block %s of %s is left, whose Node is gone", b.cidr, b.node)
+		}
+		if b.lent && inUse[b.cidr] == 0 && m.on {
+			w.fail("after quiet: %s is lent to %s, which has no pod in it", b.cidr, b.node)
 		}
 	}
 	for _, m := range w.machines {

@@ -49,9 +49,14 @@ func consistent(ctx context.Context, l *lab.Lab) error {
 	if err := errors.Join(l.Client.List(ctx, &endpoints), l.Client.List(ctx, &blocks)); err != nil {
 		return err
 	}
-	owners := map[netip.Prefix]string{}
+	owners, lent := map[netip.Prefix]string{}, map[netip.Addr]string{}
 	for _, b := range blocks.Items {
 		owners[netip.MustParsePrefix(b.Spec.CIDR)] = b.Spec.Node
+		for _, l := range b.Spec.Lent {
+			if l.Granted && l.Fixed {
+				lent[netip.MustParsePrefix(l.CIDR).Addr()] = l.Node
+			}
+		}
 	}
 	holders := map[string]string{}
 	var wrong []error
@@ -62,7 +67,7 @@ func consistent(ctx context.Context, l *lab.Lab) error {
 				wrong = append(wrong, fmt.Errorf("%s and %s both have %s", key, other, text))
 			}
 			holders[text] = key
-			inside := false
+			inside := lent[netip.MustParsePrefix(text).Addr()] == e.Spec.Node
 			for cidr, node := range owners {
 				inside = inside || cidr.Contains(netip.MustParsePrefix(text).Addr()) && node == e.Spec.Node
 			}

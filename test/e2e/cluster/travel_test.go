@@ -1,0 +1,140 @@
+package cluster_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/test/lab"
+)
+
+// TestAddressesTravel moves pods with addresses of their own between nodes of two subnets.
+func TestAddressesTravel(t *testing.T) {
+	l := lab.Start(t, lab.Options{Kernel: lab.KernelHost})
+	bits := int32(28)
+	l.Create(t, pool("travel", "10.78.0.0/24", func(s *v1alpha1.IPPoolSpec) {
+		s.BlockSize, s.FixedAddresses = &bits, v1alpha1.FixedAddressesAllowed
+	}))
+	t.Run("fixed", func(t *testing.T) { fixedAddressTravels(t, l) })
+	t.Run("two pods", func(t *testing.T) { twoPodsAskForOneAddress(t, l) })
+	checkConsistent(t, l)
+}
+
+func fixedAddressTravels(t *testing.T, l *lab.Lab) {
+	address := netip.MustParseAddr("10.78.0.85")
+	start := func(node int) *lab.Pod {
+		t.Helper()
+		began := time.Now()
+		p, err := l.StartPod(t.Context(), l.Nodes[node], "default/db-0", lab.PodOptions{Annotations: map[string]string{v1alpha1.AnnotationIPs: address.String()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.V4() != address {
+			t.Fatalf("on %s the pod has %v", l.Nodes[node].Name, p.Addresses)
+		}
+		t.Logf("the pod starts on %s within %s", l.Nodes[node].Name, time.Since(began))
+		return p
+	}
+	peer := l.MustStartPod(t, 1, "default/peer")
+	// First the address lies in no block, then in the block of node 0, then it is lent; node 0 and node 2 are in different subnets.
+	for i, node := range []int{0, 2, 1, 0, 2} {
+		p := start(node)
+		l.AwaitMatrix(t, []*lab.Pod{p, peer})
+		if node == 2 {
+			wantRoute(t, l, 1, address)
+			wantRoute(t, l, 0, address)
+		}
+		if i == 0 && lenderOf(t, l, address) != l.Nodes[0].Name {
+			t.Errorf("the block around the address is of %s", lenderOf(t, l, address))
+		}
+		if err := l.StopPod(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Eventually(t, lab.Settle, "the address goes back to its block", func() error {
+		var blocks v1alpha1.IPBlockList
+		if err := l.Client.List(t.Context(), &blocks); err != nil {
+			return err
+		}
+		for _, b := range blocks.Items {
+			if len(b.Spec.Lent) > 0 {
+				return fmt.Errorf("block %s lends %+v", b.Spec.CIDR, b.Spec.Lent)
+			}
+		}
+		return nil
+	})
+	p := start(0)
+	l.AwaitMatrix(t, []*lab.Pod{p, peer})
+	for _, q := range []*lab.Pod{p, peer} {
+		if err := l.StopPod(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantRoute says that a node has a route to one address alone.
+func wantRoute(t *testing.T, l *lab.Lab, node int, a netip.Addr) {
+	t.Helper()
+	l.Eventually(t, lab.Settle, "a route to the address alone", func() error {
+		out, err := l.Nodes[node].Run(t.Context(), "ip", "route", "show", "exact", a.String()+"/32")
+		if err != nil || !strings.Contains(out, "via") {
+			return fmt.Errorf("%s has the route %q to %s: %v", l.Nodes[node].Name, out, a, err)
+		}
+		return nil
+	})
+}
+
+func lenderOf(t *testing.T, l *lab.Lab, a netip.Addr) string {
+	t.Helper()
+	var b v1alpha1.IPBlock
+	around := netip.PrefixFrom(a, 28).Masked()
+	if err := l.Client.Get(t.Context(), client.ObjectKey{Name: v1alpha1.BlockName(around)}, &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Spec.Node
+}
+
+func twoPodsAskForOneAddress(t *testing.T, l *lab.Lab) {
+	ctx := t.Context()
+	ask := lab.PodOptions{Annotations: map[string]string{v1alpha1.AnnotationIPs: "10.78.0.120"}}
+	first, err := l.StartPod(ctx, l.Nodes[0], "default/first", ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan error, 1)
+	go func() {
+		p, err := l.StartPod(ctx, l.Nodes[2], "default/second", ask)
+		if err == nil && p.V4() != first.V4() {
+			err = fmt.Errorf("the second pod has %v", p.Addresses)
+		}
+		waiting <- err
+	}()
+	refused, err := l.StartPod(ctx, l.Nodes[1], "default/third", ask)
+	wantError(t, err, "Pod default/third waits for its address: address 10.78.0.120 of IPPool travel has not come to this node yet")
+	if err := l.StopPod(ctx, refused); err != nil {
+		t.Error(err)
+	}
+	refused, err = l.StartPod(ctx, l.Nodes[1], "default/fourth", lab.PodOptions{Annotations: map[string]string{v1alpha1.AnnotationIPs: "10.78.0.112"}})
+	wantError(t, err, "kept for the node's tunnels")
+	if err := l.StopPod(ctx, refused); err != nil {
+		t.Error(err)
+	}
+	if err := <-waiting; err == nil {
+		t.Error("two pods have one address")
+	}
+	go func() {
+		_, err := l.StartPod(ctx, l.Nodes[2], "default/fifth", ask)
+		waiting <- err
+	}()
+	if err := l.StopPod(ctx, first); err != nil {
+		t.Error(err)
+	}
+	if err := <-waiting; err != nil {
+		t.Errorf("the first pod is gone: %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package addressbook
 import (
 	"errors"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -109,6 +110,7 @@ func TestABorrowedAddressServesWhoAsksForIt(t *testing.T) {
 		got <- err
 	}()
 	for len(share(t, b).Asks) == 0 {
+		runtime.Gosched()
 	}
 	borrowed := Block{CIDR: netip.MustParsePrefix("10.0.0.9/32"), Pool: "p", Loan: "u.7", Fixed: true}
 	b.SetBlocks([]Block{borrowed})

@@ -26,9 +26,8 @@ type Loan struct {
 }
 
 func (l Loan) equal(o Loan) bool {
-	same := slices.Equal(l.Addresses, o.Addresses)
-	l.Addresses, o.Addresses = nil, nil
-	return same && l.Prefix == o.Prefix && l.Node == o.Node && l.Fixed == o.Fixed && l.Granted == o.Granted && l.ID == o.ID
+	same := l.Prefix == o.Prefix && l.Node == o.Node && l.ID == o.ID && slices.Equal(l.Addresses, o.Addresses)
+	return same && l.Fixed == o.Fixed && l.Granted == o.Granted
 }
 
 // LoansOf reads the loans of a block.

@@ -38,7 +38,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager) 
 		return !maps.Equal(before.GetLabels(), after.GetLabels()) || !isTainted(before) && isTainted(after)
 	}
 	networkMatters := func(before, after client.Object) bool {
-		return !maps.Equal(before.GetLabels(), after.GetLabels()) || becameReady(before, after)
+		// What a silent agent wrote last may be shown after its lease has run out.
+		return !maps.Equal(before.GetLabels(), after.GetLabels()) || becameReady(before, after) || !r.isLive(after.GetName())
 	}
 	never := func(_, _ client.Object) bool { return false }
 	self := func(o client.Object) (string, bool) { return o.GetName(), true }

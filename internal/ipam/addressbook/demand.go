@@ -43,8 +43,12 @@ func (b *Book) Shares() (shares []Share, again time.Duration) {
 		hurry := !pool.Usable || pool.Exhausted
 		spare := s.Free
 		for i, known := range slices.Backward(blocks) {
+			enough := spare-known.capacity() >= s.Wanted && (i > 0 || hurry || !pool.Reserve)
+			if known.loan != "" { // no reserve is kept of what is lent: it goes back unless a pod waits
+				enough = spare-known.capacity() >= s.Waiting
+			}
 			lends := known.lent != nil || known.fixed
-			surplus := known.inUse == 0 && !known.released && !lends && (!known.usable || spare-known.capacity() >= s.Wanted && (i > 0 || hurry || !pool.Reserve))
+			surplus := known.inUse == 0 && !known.released && !lends && (!known.usable || enough)
 			if !surplus {
 				continue
 			}

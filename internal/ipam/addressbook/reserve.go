@@ -400,7 +400,7 @@ func keptError(pool Pool, a netip.Addr) error {
 	return fmt.Errorf("address %s of pool %s is the first of its block, which is kept for the node's tunnels; ask for another", a, pool.Name)
 }
 
-// blocksOf returns a pool's blocks in address order, so that low blocks fill and high ones empty.
+// blocksOf returns a pool's blocks in address order, so that low blocks fill and high ones empty. Ranges that are lent to the node come last.
 func (b *Book) blocksOf(pool string) []*block {
 	var out []*block
 	for _, known := range b.blocks {
@@ -408,6 +408,14 @@ func (b *Book) blocksOf(pool string) []*block {
 			out = append(out, known)
 		}
 	}
-	slices.SortFunc(out, func(x, y *block) int { return x.cidr.Addr().Compare(y.cidr.Addr()) })
+	slices.SortFunc(out, func(x, y *block) int {
+		if mine := x.loan == ""; mine != (y.loan == "") {
+			if mine {
+				return -1
+			}
+			return 1
+		}
+		return x.cidr.Addr().Compare(y.cidr.Addr())
+	})
 	return out
 }

@@ -65,7 +65,7 @@ type ask struct {
 // lend brings the loans of blocks up to date with what nodes ask for and give up.
 func (p *planner) lend() {
 	asks := p.asks()
-	next := map[netip.Prefix][]Loan{}
+	next := p.loans
 	for prefix, b := range p.state.lending {
 		next[prefix] = p.settle(b, asks)
 	}
@@ -74,6 +74,12 @@ func (p *planner) lend() {
 			p.travel(a, asks[a], next)
 		}
 	}
+}
+
+// writeLoans puts the blocks whose loans change into the plan.
+func (p *planner) writeLoans() {
+	p.forgetAsked()
+	next := p.loans
 	for _, prefix := range slices.SortedFunc(maps.Keys(next), ComparePrefixes) {
 		b := p.state.blocks[prefix]
 		if b.Object == nil || slices.EqualFunc(b.Loans, next[prefix], Loan.equal) {
@@ -130,7 +136,7 @@ func (p *planner) settle(b *block, asks map[netip.Addr]ask) []Loan {
 		if !l.Fixed {
 			asked = nil
 		}
-		needless := l.Fixed && (asked == nil || asked.name != l.Node) || p.state.releasedBy(b)
+		needless := l.Fixed && (asked == nil || asked.name != l.Node) || !l.Fixed && !l.Granted && p.inVain(b, l) || p.state.releasedBy(b)
 		switch {
 		case !l.Granted && needless:
 			continue // Nobody has it yet: the lender keeps the range.
@@ -182,7 +188,7 @@ func (p *planner) mayBorrow(pool *pool, n *node) bool {
 		return true
 	}
 	perBlock := v1alpha1.UsableAddresses(netip.PrefixFrom(pool.Prefix.Addr(), pool.Bits))
-	return int64(has.borrowed) < int64(pool.MaxBlocks-has.blocks)*perBlock
+	return has.borrowed < int64(pool.MaxBlocks-has.blocks)*perBlock
 }
 
 // makeAround gives a node the block around an address that lies in none.
@@ -289,17 +295,24 @@ func (s *State) countLoans(b *block, by int) {
 	} else {
 		delete(s.lending, b.Prefix)
 	}
-	for _, l := range b.Loans {
+	for i, l := range b.Loans {
 		owner := share{l.Node, b.Pool}
 		t := s.tallyOf(l.Node, b.Pool)
-		t.borrowed += by
+		t.borrowed += int64(by) * size(l.Prefix)
 		if t.blocks == 0 && t.borrowed == 0 {
 			delete(s.shares, owner)
 		}
+		if by < 0 && i < len(b.lentFree) {
+			t.free -= b.lentFree[i]
+		}
 		n := s.nodeOf(l.Node)
 		n.borrows += by
+		s.reneed(l.Node, b.Pool)
 		s.restray(l.Node)
 		s.forgetIfEmpty(l.Node)
+	}
+	if by < 0 {
+		b.lentFree = nil
 	}
 }
 

@@ -128,6 +128,7 @@ func (s *State) SetClaim(nodeName string, asked []v1alpha1.PoolClaim) {
 	for pool := range n.claims {
 		s.reneed(nodeName, pool)
 	}
+	s.recountLoansTo(n)
 	s.forgetIfEmpty(nodeName)
 }
 
@@ -201,13 +202,18 @@ func (s *State) reneed(nodeName, poolName string) {
 		have = *t
 	}
 	free := max(have.free, 0)
-	r := request{node: n, waiting: c.waiting - free, reserve: c.wanted - free, room: p.MaxBlocks - have.blocks}
+	r := request{node: n, waiting: c.waiting - free, reserve: c.wanted - free, room: p.MaxBlocks - have.blocks - p.asBlocks(have.borrowed)}
 	switch {
 	case r.room > 0 && (r.waiting > 0 || r.reserve > 0):
 		p.needs[nodeName] = r
 	case r.room <= 0 && r.waiting > 0:
 		p.atLimit[nodeName] = r.waiting
 	}
+}
+
+// asBlocks is how many whole blocks some addresses are.
+func (p *pool) asBlocks(addresses int64) int {
+	return int(addresses / size(netip.PrefixFrom(p.Prefix.Addr(), p.Bits)))
 }
 
 // presentNodes returns how many Nodes there are.

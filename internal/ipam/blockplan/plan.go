@@ -85,7 +85,7 @@ type Plan struct {
 func (s *State) Plan(turn Turn) Plan {
 	s.expire(turn.Now)
 	s.settleConflicts()
-	p := planner{state: s, turn: turn, budget: turn.Budget, kept: map[share]tally{}}
+	p := planner{state: s, turn: turn, budget: turn.Budget, kept: map[share]tally{}, loans: map[netip.Prefix][]Loan{}, rest: map[netip.Prefix][]netip.Prefix{}}
 	p.release()
 	p.mend()
 	p.restore()
@@ -96,7 +96,8 @@ func (s *State) Plan(turn Turn) Plan {
 			p.limit(pool)
 		}
 	}
-	p.plan.Again = len(s.vanished)+len(s.blocked)+len(s.pending) > 0
+	p.writeLoans()
+	p.plan.Again = len(s.vanished)+len(s.blocked)+len(s.pending)+len(s.askedAt) > 0
 	return p.plan
 }
 
@@ -116,6 +117,9 @@ type planner struct {
 	// reserved are prefixes that nobody gets, besides those of blocks, and kept how many of them are kept for whom.
 	reserved []netip.Prefix
 	kept     map[share]tally
+	// loans are what is lent of blocks after this plan, rest what nodes could lend of blocks.
+	loans map[netip.Prefix][]Loan
+	rest  map[netip.Prefix][]netip.Prefix
 }
 
 func (p *planner) release() {
@@ -186,8 +190,11 @@ func (p *planner) serve(pool *pool) {
 		}
 		prefix, ok := offerTo(r).take(r.node.released)
 		if !ok {
+			if o.empty {
+				return false // it may still borrow
+			}
 			r.room = 0
-			return !o.empty
+			return true
 		}
 		p.budget--
 		p.plan.Create = append(p.plan.Create, NewBlock{Prefix: prefix, Pool: pool.Name, Node: r.node.name, Addresses: r.node.addresses})
@@ -201,6 +208,9 @@ func (p *planner) serve(pool *pool) {
 	}
 	if pool.Aggregation.Bits > 0 {
 		p.full(pool, requests, offerTo, o)
+	}
+	if o.empty {
+		p.lendRanges(pool, requests)
 	}
 	p.report(pool, requests, o, exhausted)
 }

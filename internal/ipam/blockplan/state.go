@@ -45,8 +45,8 @@ type share struct{ node, pool string }
 type tally struct {
 	blocks int
 	free   int64
-	// borrowed is the number of ranges that it has, or is to have, of blocks of others.
-	borrowed int
+	// borrowed is the number of addresses that it has, or is to have, of blocks of others.
+	borrowed int64
 }
 
 // numbers are a pool's, whether its object is known or not.
@@ -71,6 +71,10 @@ type State struct {
 	// lending are the blocks with loans, asking the nodes that ask for addresses.
 	lending map[netip.Prefix]*block
 	asking  map[string]struct{}
+	// askedAt is when nodes were asked to give ranges up, by the loan's id, unwilling the nodes that did not, with the time until which nobody
+	// asks them again.
+	askedAt   map[string]time.Time
+	unwilling map[string]time.Time
 
 	addresses map[netip.Addr]holders
 	perNode   map[name]int
@@ -103,7 +107,9 @@ type State struct {
 type block struct {
 	Block
 	inUse, free int64
-	madeAt      time.Time // zero where the API shows it
+	// lentFree is what borrowers have free of each loan from which any pod may have an address.
+	lentFree []int64
+	madeAt   time.Time // zero where the API shows it
 }
 
 // New returns an empty state.
@@ -111,7 +117,7 @@ func New() *State {
 	return &State{
 		pools: map[string]*pool{}, numbers: map[string]*numbers{}, nodes: map[string]*node{}, shares: map[share]*tally{},
 		blocks: map[netip.Prefix]*block{}, lengths: [2]map[int]int{{}, {}}, used: newPrefixes(),
-		lending: map[netip.Prefix]*block{}, asking: map[string]struct{}{}, releasable: map[netip.Prefix]*block{}, unkempt: map[netip.Prefix]*block{},
+		lending: map[netip.Prefix]*block{}, asking: map[string]struct{}{}, askedAt: map[string]time.Time{}, unwilling: map[string]time.Time{}, releasable: map[netip.Prefix]*block{}, unkempt: map[netip.Prefix]*block{},
 		addresses: map[netip.Addr]holders{}, perNode: map[name]int{}, census: census{}, loose: map[netip.Addr]struct{}{},
 		heldBy: map[netip.Prefix][]string{}, vacant: map[netip.Prefix]struct{}{}, vanished: map[netip.Prefix]vanished{},
 		blocked: map[netip.Prefix]time.Time{}, pending: map[netip.Prefix]*block{}, letGo: map[netip.Prefix]bool{},
@@ -227,6 +233,7 @@ func (s *State) recount(b *block) {
 	s.tallyOf(b.Node, b.Pool).free += free - b.free
 	b.free = free
 	include(s.releasable, b, released && b.inUse == 0 && len(b.Loans) == 0 && b.Object != nil)
+	s.recountLoans(b)
 	include(s.unkempt, b, !released && !b.Terminating && b.Object != nil && s.needsMending(b))
 	s.reneed(b.Node, b.Pool)
 }

@@ -209,13 +209,21 @@ func (p *Planner) node(name string) *node {
 	return n
 }
 
-// findVTEPs finds a node's ends of tunnels. Nodes need not agree on them: a static neighbour entry resolves them.
+// findVTEPs finds a node's ends of tunnels. Nodes need not agree on them: a static neighbour entry resolves them. For a node that has only
+// ranges of other nodes' blocks, an address of one of these stands for its end, whether a pod has it or not: the kernel only looks for its neighbour entry.
 func (p *Planner) findVTEPs(n *node) {
 	n.vtep = nil
+	for _, lent := range []bool{false, true} {
+		p.findVTEPsIn(n, lent)
+	}
+}
+
+func (p *Planner) findVTEPsIn(n *node, lent bool) {
 	for _, b := range n.blocks {
 		pool := p.pools[b.Pool]
 		for t := range p.links {
-			if b.Lender != "" || b.CIDR.IsSingleIP() || !b.CIDR.Addr().Is4() || !uses(pool.Encapsulation, t) && !uses(pool.Sending, t) {
+			nothing := b.CIDR.IsSingleIP() && !lent
+			if (b.Lender != "") != lent || nothing || !b.CIDR.Addr().Is4() || !uses(pool.Encapsulation, t) && !uses(pool.Sending, t) {
 				continue
 			}
 			if _, known := n.vtep[t]; !known {

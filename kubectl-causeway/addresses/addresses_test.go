@@ -94,6 +94,23 @@ func TestCheck(t *testing.T) {
 			},
 			want: []want{{addresses.ForeignBlock, "10.0.0.70", "which is in block 10.0.0.64/26 of node node2"}},
 		},
+		"address that was lent": {
+			change: func(c *objects.Cluster) {
+				c.Endpoints.Items = append(c.Endpoints.Items, record("c", "node1", "10.0.0.70"), record("d", "node2", "10.0.0.71"))
+				c.Pods.Items = append(c.Pods.Items, pod("c", "node1", "10.0.0.70"), pod("d", "node2", "10.0.0.71"))
+				for i := range c.Blocks.Items {
+					if c.Blocks.Items[i].Spec.CIDR == "10.0.0.64/26" {
+						c.Blocks.Items[i].Spec.Lent = []v1alpha1.Loan{{CIDR: "10.0.0.70/31", Node: "node1", Granted: true}, {CIDR: "10.0.0.80/31", Node: "node1"}}
+					}
+				}
+				for i := range c.Claims.Items {
+					if claim := &c.Claims.Items[i]; claim.Name == "node1" {
+						claim.Spec.Pools[0].Held = append(claim.Spec.Pools[0].Held, "10.0.0.70/31")
+					}
+				}
+			},
+			want: []want{{addresses.ForeignBlock, "10.0.0.71", "which is in block 10.0.0.64/26 of node node1"}},
+		},
 		"record of another pool": {
 			change: func(c *objects.Cluster) { c.Endpoints.Items[0].Spec.Pools[0] = "other" },
 			want:   []want{{addresses.WrongPool, "10.0.0.1", "of pool other, but its block 10.0.0.0/26 is of pool four"}},

@@ -31,7 +31,7 @@ func (a *Account) CheckBooks(c *objects.Cluster, books map[string]windows.Book) 
 		}
 		a.compareBook(node, held, recorded[node])
 		for _, b := range books[node].Blocks {
-			if owner := blocks.by[b.CIDR]; owner == nil || owner.Node != node {
+			if blocks.owner(b.CIDR) != node {
 				a.Disagreements = append(a.Disagreements, Disagreement{BookBlock, node + " " + b.CIDR.String(),
 					fmt.Sprintf("The agent of node %s gives out addresses of block %s, which the API does not show as this node's.", node, b.CIDR),
 					"If this lasts, restart the agent: it reads its blocks anew.", nil})

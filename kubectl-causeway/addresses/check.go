@@ -98,8 +98,8 @@ func (k *check) checkHolders(all []Holder) {
 		case block == nil:
 			k.add(Disagreement{NoBlock, h.Address.String(), fmt.Sprintf("Pod %s on node %s has %s, which is in no block: other nodes have no route to it.", h.Pod, h.Node, h.Address),
 				"Delete the pod; it gets an address of a block when it is made again.", nil})
-		case block.Node != h.Node:
-			k.add(Disagreement{ForeignBlock, h.Address.String(), fmt.Sprintf("Pod %s on node %s has %s, which is in block %s of node %s: packets to it go there.", h.Pod, h.Node, h.Address, block.CIDR, block.Node),
+		case block.NodeOf(h.Address) != h.Node:
+			k.add(Disagreement{ForeignBlock, h.Address.String(), fmt.Sprintf("Pod %s on node %s has %s, which is in block %s of node %s: packets to it go there.", h.Pod, h.Node, h.Address, block.CIDR, block.NodeOf(h.Address)),
 				"Delete the pod; it gets an address of its node's block when it is made again.", nil})
 		}
 	}
@@ -229,13 +229,14 @@ func (k *check) checkClaims() {
 				if err != nil {
 					continue
 				}
-				block := k.blocks.by[prefix]
-				switch {
-				case block == nil:
+				owner := k.blocks.owner(prefix)
+				switch owner {
+				case claim.Name:
+				case "":
 					k.add(Disagreement{BlockLost, text, fmt.Sprintf("Node %s uses block %s, and there is no such IPBlock: other nodes have no route to it.", claim.Name, text),
 						"The controller makes it again. If this lasts, see whether the controller works: kubectl causeway status.", nil})
-				case block.Node != claim.Name:
-					k.add(Disagreement{BlockLost, text, fmt.Sprintf("Node %s uses block %s, which belongs to node %s: addresses may be given twice.", claim.Name, text, block.Node),
+				default:
+					k.add(Disagreement{BlockLost, text, fmt.Sprintf("Node %s uses block %s, which belongs to node %s: addresses may be given twice.", claim.Name, text, owner),
 						fmt.Sprintf("Restart the agent of node %s, and delete the pods there that have addresses in the block.", claim.Name), nil})
 				}
 			}

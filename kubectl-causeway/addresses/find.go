@@ -41,7 +41,7 @@ func Find(c *objects.Cluster, a netip.Addr) Answer {
 	}
 	block := newIndex(c).find(a)
 	if block != nil {
-		out.Block, out.Node = block.CIDR, block.Node
+		out.Block, out.Node = block.CIDR, block.NodeOf(a)
 	}
 	switch {
 	case out.Use != "":
@@ -54,7 +54,7 @@ func Find(c *objects.Cluster, a netip.Addr) Answer {
 	case block != nil && block.Capacity > 1 && a == block.prefix.Addr():
 		out.Use = "The address is kept for the tunnels of node " + block.Node + "."
 	case block != nil:
-		out.Use = "No pod has the address; node " + block.Node + " may give it to one."
+		out.Use = "No pod has the address; node " + out.Node + " may give it to one."
 	case out.Pool != "":
 		out.Use = "No node has a block with the address yet."
 	default:

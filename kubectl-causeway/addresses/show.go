@@ -36,8 +36,36 @@ type Block struct {
 	Holders  []Holder `json:"holders,omitempty"`
 	// Leaving says that the block is being deleted.
 	Leaving bool `json:"leaving,omitempty"`
+	// Lent are the parts that other nodes have.
+	Lent []Lent `json:"lent,omitempty"`
 
 	prefix netip.Prefix
+}
+
+// Lent is a part of a block that another node has.
+type Lent struct {
+	CIDR netip.Prefix `json:"cidr"`
+	Node string       `json:"node"`
+}
+
+// lentOf reads what a block has lent. What its node has not given up yet is not lent.
+func lentOf(b *v1alpha1.IPBlock) (out []Lent) {
+	for _, l := range b.Spec.Lent {
+		if p, err := netip.ParsePrefix(l.CIDR); err == nil && l.Granted {
+			out = append(out, Lent{p, l.Node})
+		}
+	}
+	return out
+}
+
+// NodeOf returns the node that may give an address of the block to a pod.
+func (b Block) NodeOf(a netip.Addr) string {
+	for _, l := range b.Lent {
+		if l.CIDR.Contains(a) {
+			return l.Node
+		}
+	}
+	return b.Node
 }
 
 // Holder is who has an address.
@@ -111,10 +139,19 @@ type index struct {
 	all  []*indexed // sorted by address, then by length
 	bits []int      // the lengths that there are, longest first
 	by   map[netip.Prefix]*indexed
+	lent map[netip.Prefix]string // which node has each part of a block that is lent
+}
+
+// owner returns the node that has a block, or a part of one; "" for none.
+func (x *index) owner(p netip.Prefix) string {
+	if b := x.by[p]; b != nil {
+		return b.Node
+	}
+	return x.lent[p]
 }
 
 func newIndex(c *objects.Cluster) *index {
-	x := &index{by: map[netip.Prefix]*indexed{}}
+	x := &index{by: map[netip.Prefix]*indexed{}, lent: map[netip.Prefix]string{}}
 	for i := range c.Blocks.Items {
 		b := &c.Blocks.Items[i]
 		p, err := netip.ParsePrefix(b.Spec.CIDR)
@@ -122,9 +159,12 @@ func newIndex(c *objects.Cluster) *index {
 			continue
 		}
 		block := &indexed{pool: b.Spec.Pool, Block: Block{
-			CIDR: b.Spec.CIDR, Node: b.Spec.Node, Capacity: v1alpha1.UsableAddresses(p), Leaving: !b.DeletionTimestamp.IsZero(), prefix: p,
+			CIDR: b.Spec.CIDR, Node: b.Spec.Node, Capacity: v1alpha1.UsableAddresses(p), Leaving: !b.DeletionTimestamp.IsZero(), Lent: lentOf(b), prefix: p,
 		}}
 		x.all, x.by[p] = append(x.all, block), block
+		for _, l := range block.Lent {
+			x.lent[l.CIDR] = l.Node
+		}
 		if !slices.Contains(x.bits, p.Bits()) {
 			x.bits = append(x.bits, p.Bits())
 		}

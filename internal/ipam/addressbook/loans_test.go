@@ -140,3 +140,38 @@ func TestABorrowedAddressServesWhoAsksForIt(t *testing.T) {
 		t.Errorf("under a new loan: %v", err)
 	}
 }
+
+// A range that any pod may have an address of serves after the node's own blocks, has no address for tunnels, and goes back when it is empty.
+func TestABorrowedRangeServesAnyPodAndGoesBack(t *testing.T) {
+	b := newTestBook(&clock{}, 4)
+	p := pool("p", "10.0.0.0/24", 7)
+	p.Exhausted, p.Spare, p.Reserve = true, true, true
+	b.SetPools([]Pool{p})
+	borrowed := Block{CIDR: netip.MustParsePrefix("10.0.0.4/31"), Pool: "p", Loan: "u.7"}
+	b.SetBlocks([]Block{own("10.0.0.8/29", "p"), borrowed})
+	if _, err := b.Reserve(ended(), ask("first", "p")); err != nil {
+		t.Fatal(err)
+	}
+	if s := share(t, b); !slices.Equal(ids(s.Given), []string{"u.7"}) {
+		t.Errorf("an empty range of which no pod waits: %+v", s)
+	}
+	borrowed.Loan = "u.9"
+	b.SetBlocks([]Block{own("10.0.0.8/29", "p"), borrowed})
+	names := "abcdefgh"
+	for i, name := range names {
+		e, err := b.Reserve(ended(), ask(string(name), "p"))
+		if lent := err == nil && borrowed.CIDR.Contains(e.Addresses[0]); err != nil || lent != (i > 5) {
+			t.Errorf("pod %c has %v: %v", name, e.Addresses, err)
+		}
+	}
+	if s := share(t, b); len(s.Given) != 1 || s.Given[0].ID != "u.7" || !slices.Contains(s.Held, borrowed.CIDR) {
+		t.Errorf("with pods: %+v", s)
+	}
+	for _, name := range names[6:] {
+		b.SetState(string(name), Releasing)
+		b.Free(string(name))
+	}
+	if s := share(t, b); !slices.Equal(ids(s.Given), []string{"u.7", "u.9"}) {
+		t.Errorf("without: %+v", s)
+	}
+}

@@ -202,7 +202,9 @@ func (s *State) reneed(nodeName, poolName string) {
 		have = *t
 	}
 	free := max(have.free, 0)
-	r := request{node: n, waiting: c.waiting - free, reserve: c.wanted - free, room: p.MaxBlocks - have.blocks - p.asBlocks(have.borrowed)}
+	r := request{node: n, waiting: c.waiting - free, reserve: c.wanted - free, room: p.MaxBlocks - have.blocks}
+	r.room -= int(have.borrowed / p.perBlock())
+	r.borrowed = have.borrowed % p.perBlock()
 	switch {
 	case r.room > 0 && (r.waiting > 0 || r.reserve > 0):
 		p.needs[nodeName] = r
@@ -211,10 +213,8 @@ func (s *State) reneed(nodeName, poolName string) {
 	}
 }
 
-// asBlocks is how many whole blocks some addresses are.
-func (p *pool) asBlocks(addresses int64) int {
-	return int(addresses / size(netip.PrefixFrom(p.Prefix.Addr(), p.Bits)))
-}
+// perBlock is the number of addresses of a block.
+func (p *pool) perBlock() int64 { return size(netip.PrefixFrom(p.Prefix.Addr(), p.Bits)) }
 
 // presentNodes returns how many Nodes there are.
 func (s *State) presentNodes() int {

@@ -105,8 +105,9 @@ func (s *State) Plan(turn Turn) Plan {
 type request struct {
 	node             *node
 	waiting, reserve int64
-	// room is the number of blocks that it may still have.
-	room int
+	// room is the number of blocks that it may still have, borrowed how many addresses of one of them it has borrowed already.
+	room     int
+	borrowed int64
 }
 
 type planner struct {

@@ -386,3 +386,21 @@ func TestALentAddressIsReachedWhereItIs(t *testing.T) {
 		}
 	}
 }
+
+// TestANodeWithBorrowedRangesOnlyIsReached: another node finds its VTEP although it has no block of its own, and so no address for tunnels.
+func TestANodeWithBorrowedRangesOnlyIsReached(t *testing.T) {
+	in := cluster(vxlan, "")
+	lent := block("10.0.1.4/31", "four", "poor", 0, "192.168.0.9", "fd01::9")
+	lent.Lender = "b"
+	in.Blocks = append(in.Blocks, lent)
+	p := Make(in)
+	i := slices.IndexFunc(p.Routes, func(r Route) bool { return r.Dst == lent.CIDR })
+	if i < 0 || p.Routes[i].NextHop.Via != lent.CIDR.Addr() {
+		t.Fatalf("no route:\n%s", p)
+	}
+	resolved := func(n Neighbour) bool { return n.Address == lent.CIDR.Addr() }
+	reached := func(e FDBEntry) bool { return e.Node.String() == "192.168.0.9" }
+	if !slices.ContainsFunc(p.Neighbours, resolved) || !slices.ContainsFunc(p.FDB, reached) {
+		t.Errorf("the next hop is not resolved:\n%s", p)
+	}
+}

@@ -49,15 +49,6 @@ func consistent(ctx context.Context, l *lab.Lab) error {
 	if err := errors.Join(l.Client.List(ctx, &endpoints), l.Client.List(ctx, &blocks)); err != nil {
 		return err
 	}
-	owners, lent := map[netip.Prefix]string{}, map[netip.Addr]string{}
-	for _, b := range blocks.Items {
-		owners[netip.MustParsePrefix(b.Spec.CIDR)] = b.Spec.Node
-		for _, l := range b.Spec.Lent {
-			if l.Granted && l.Fixed {
-				lent[netip.MustParsePrefix(l.CIDR).Addr()] = l.Node
-			}
-		}
-	}
 	holders := map[string]string{}
 	var wrong []error
 	for _, e := range endpoints.Items {
@@ -67,16 +58,28 @@ func consistent(ctx context.Context, l *lab.Lab) error {
 				wrong = append(wrong, fmt.Errorf("%s and %s both have %s", key, other, text))
 			}
 			holders[text] = key
-			inside := lent[netip.MustParsePrefix(text).Addr()] == e.Spec.Node
-			for cidr, node := range owners {
-				inside = inside || cidr.Contains(netip.MustParsePrefix(text).Addr()) && node == e.Spec.Node
-			}
-			if !inside {
+			if ownerOf(blocks.Items, netip.MustParsePrefix(text).Addr()) != e.Spec.Node {
 				wrong = append(wrong, fmt.Errorf("%s has %s, which is in no block of %s", key, text, e.Spec.Node))
 			}
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// ownerOf returns the node that may give an address out: the one to which it is lent, else that of its block.
+func ownerOf(blocks []v1alpha1.IPBlock, a netip.Addr) (owner string) {
+	for _, b := range blocks {
+		if !netip.MustParsePrefix(b.Spec.CIDR).Contains(a) {
+			continue
+		}
+		owner = b.Spec.Node
+		for _, loan := range b.Spec.Lent {
+			if loan.Granted && netip.MustParsePrefix(loan.CIDR).Contains(a) {
+				return loan.Node
+			}
+		}
+	}
+	return owner
 }
 
 func checkConsistent(t *testing.T, l *lab.Lab) {

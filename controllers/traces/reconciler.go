@@ -1,10 +1,12 @@
 package traces
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -13,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -22,11 +25,11 @@ import (
 const (
 	// mostTraces run at a time; others wait.
 	mostTraces = 4
-	// waitsAgain is how soon a trace that waits looks again.
+	// waitsAgain is how soon a trace looks again whether it is known whose addresses are whose.
 	waitsAgain = time.Second
 	// traceLabel names the PathTrace that a PathObservation belongs to, by its UID.
 	traceLabel = "causeway.dev/path-trace"
-	// phaseField is what the cache finds PathTraces by: each one that waits asks every second how many run.
+	// phaseField is what the cache finds PathTraces by.
 	phaseField = "status.phase"
 )
 
@@ -73,16 +76,24 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return r.proceed(ctx, &trace)
 }
 
-// begin lets a trace run, unless enough do.
+// begin lets a trace run, unless enough do, or others came before it. One that waits costs nothing: waiting wakes it.
 func (r *Reconciler) begin(ctx context.Context, trace *v1alpha1.PathTrace) (reconcile.Result, error) {
-	var running v1alpha1.PathTraceList
-	if err := r.Client.List(ctx, &running, client.MatchingFields{phaseField: v1alpha1.TraceRunning}, client.UnsafeDisableDeepCopy); err != nil {
-		return reconcile.Result{}, fmt.Errorf("list PathTraces: %w", err)
+	running, err := r.inPhase(ctx, v1alpha1.TraceRunning)
+	if err != nil {
+		return reconcile.Result{}, err
 	}
-	if len(running.Items) >= mostTraces {
+	wait := len(running) >= mostTraces
+	if !wait && trace.Status.Phase == "" {
+		first, err := r.inPhase(ctx, v1alpha1.TracePending, client.Limit(1))
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		wait = len(first) > 0
+	}
+	if wait {
 		status := trace.Status
 		status.Phase = v1alpha1.TracePending
-		return reconcile.Result{RequeueAfter: waitsAgain}, r.write(ctx, trace, status)
+		return reconcile.Result{}, r.write(ctx, trace, status)
 	}
 	facts, err := r.resolve(ctx, trace)
 	if err != nil {
@@ -94,6 +105,35 @@ func (r *Reconciler) begin(ctx context.Context, trace *v1alpha1.PathTrace) (reco
 		status.Phase, status.FinishedAt, status.End = v1alpha1.TraceFinished, &now, facts.End
 	}
 	return reconcile.Result{}, r.write(ctx, trace, status)
+}
+
+// inPhase lists traces, which must not be changed.
+func (r *Reconciler) inPhase(ctx context.Context, phase string, o ...client.ListOption) ([]v1alpha1.PathTrace, error) {
+	var list v1alpha1.PathTraceList
+	if err := r.Client.List(ctx, &list, append(o, client.MatchingFields{phaseField: phase}, client.UnsafeDisableDeepCopy)...); err != nil {
+		return nil, fmt.Errorf("list PathTraces in the phase %s: %w", phase, err)
+	}
+	return list.Items, nil
+}
+
+// waiting are the traces to wake when any PathTrace has changed or gone: the oldest of those that wait, as many as may run now.
+func (r *Reconciler) waiting(ctx context.Context, _ client.Object) []reconcile.Request {
+	running, err := r.inPhase(ctx, v1alpha1.TraceRunning)
+	if err != nil || len(running) >= mostTraces {
+		return nil // the cache has an error only while the manager stops
+	}
+	pending, err := r.inPhase(ctx, v1alpha1.TracePending)
+	if err != nil {
+		return nil
+	}
+	slices.SortFunc(pending, func(a, b v1alpha1.PathTrace) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.UID, b.UID))
+	})
+	var out []reconcile.Request
+	for _, p := range pending[:min(len(pending), mostTraces-len(running))] {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&p)})
+	}
+	return out
 }
 
 func destinationText(p v1alpha1.ProbeSpec) string {
@@ -234,5 +274,6 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager) 
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PathTrace{}, phaseField, phase); err != nil {
 		return fmt.Errorf("let the cache find PathTraces by their phase: %w", err)
 	}
-	return ctrl.NewControllerManagedBy(mgr).Named("traces").For(&v1alpha1.PathTrace{}).Owns(&v1alpha1.PathObservation{}).Complete(r)
+	return ctrl.NewControllerManagedBy(mgr).Named("traces").For(&v1alpha1.PathTrace{}).
+		Watches(&v1alpha1.PathTrace{}, handler.EnqueueRequestsFromMapFunc(r.waiting)).Owns(&v1alpha1.PathObservation{}).Complete(r)
 }

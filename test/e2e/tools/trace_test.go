@@ -22,5 +22,7 @@ func TestTrace(t *testing.T) {
 		must(t, says(t.Context(), l, 0, []string{"trace", "pod-0", "pod-2", "-o", "svg"}, "<svg ", "in VXLAN 172.30.1.11 → 172.30.2.13", ">Answered at node node3<"))
 	})
 	t.Run("observe", func(t *testing.T) { observe(t, l, pods) })
+	t.Run("queue", func(t *testing.T) { queue(t, l) })
+	t.Run("killed", func(t *testing.T) { killed(t, l, pods) })
 	t.Run("faults", func(t *testing.T) { faults(t, l, pods) })
 }

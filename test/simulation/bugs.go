@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -27,11 +28,13 @@ const (
 	IgnoreTerminating
 	// TrustStaleList answers from the cache where the controller asks for the API server's word.
 	TrustStaleList
+	// GrantAtOnce grants loans before the lender has given the addresses up.
+	GrantAtOnce
 )
 
 // String returns the bug's name.
 func (b Bug) String() string {
-	return [...]string{"none", "skip the finalizer", "free before unlink", "reuse before the record's end", "ignore a terminating block", "trust a stale list"}[b]
+	return [...]string{"none", "skip the finalizer", "free before unlink", "reuse before the record's end", "ignore a terminating block", "trust a stale list", "grant at once"}[b]
 }
 
 // created is what is sent to create an object.
@@ -40,6 +43,14 @@ func (b Bug) created(o client.Object) client.Object {
 		o.SetFinalizers(nil)
 	}
 	return o
+}
+
+// patched is what is sent to change a block.
+func (b Bug) patched(o client.Object, data []byte) []byte {
+	if _, block := o.(*v1alpha1.IPBlock); block && b == GrantAtOnce {
+		return bytes.ReplaceAll(data, []byte(`"granted":false`), []byte(`"granted":true`))
+	}
+	return data
 }
 
 // shown is what a watch shows.

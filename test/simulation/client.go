@@ -165,6 +165,7 @@ func (c *conn) patch(ctx context.Context, o client.Object, p client.Patch, statu
 	if err != nil {
 		return fmt.Errorf("make a patch: %w", err)
 	}
+	data = c.w.bugs.patched(o, data)
 	like, verb := o.DeepCopyObject().(client.Object), "patch"
 	if status {
 		verb = "patch the status of"

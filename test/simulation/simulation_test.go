@@ -128,7 +128,7 @@ func inProcesses(t *testing.T, n int) {
 
 // Each planted bug is found with less than a minute of one processor's time.
 func TestPlantedBugsAreFound(t *testing.T) {
-	for _, bug := range []Bug{SkipFinalizer, FreeBeforeUnlink, ReuseBeforeRecordsEnd, IgnoreTerminating, TrustStaleList} {
+	for _, bug := range []Bug{SkipFinalizer, FreeBeforeUnlink, ReuseBeforeRecordsEnd, IgnoreTerminating, TrustStaleList, GrantAtOnce} {
 		t.Run(bug.String(), func(t *testing.T) {
 			folder, started := memory(t), processorTime(t)
 			for seed := uint64(1); ; seed++ {

@@ -102,7 +102,7 @@ func (w *World) do(s Step) {
 func (w *World) slow(f watcher) bool {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(f.key()))
-	return mix(h.Sum64()^w.seed)%5 == 0
+	return mix(h.Sum64()^w.seed)%4 == 0
 }
 
 // pause is mostly short. Agents that run without their Node are not kept waiting long.

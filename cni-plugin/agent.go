@@ -17,10 +17,7 @@ const (
 // ask sends a call to the agent and returns the answer, which is not empty. A call that the agent may have begun is not
 // repeated: the runtime does that.
 func ask(r protocol.Request) ([]byte, error) {
-	socket := member(r.Config, "socket")
-	if socket == "" {
-		socket = protocol.DefaultSocket
-	}
+	socket := socketOf(r)
 	patience := patienceOf(r)
 	fd, waited, err := connect(socket, patience)
 	if err != nil {
@@ -50,6 +47,18 @@ func ask(r protocol.Request) ([]byte, error) {
 		return nil, errors.New("the agent ended before it answered")
 	}
 	return answer, nil
+}
+
+func socketOf(r protocol.Request) string {
+	if socket := member(r.Config, "socket"); socket != "" {
+		return socket
+	}
+	return protocol.DefaultSocket
+}
+
+func exists(path string) bool {
+	const existence = 0 // access(2), F_OK
+	return syscall.Access(path, existence) == nil
 }
 
 // patienceOf returns how long a call may take, in milliseconds.

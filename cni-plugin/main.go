@@ -48,6 +48,9 @@ func run(getenv func(string) (string, bool), config int) (output []byte, failed 
 	}
 	answer, err := ask(r)
 	if err != nil {
+		if r.Command == "STATUS" && exists(socketOf(r)+protocol.ServedSuffix) {
+			return nil, false
+		}
 		code := protocol.CodeTryAgainLater
 		if r.Command == "STATUS" {
 			code = protocol.CodeNotAvailable

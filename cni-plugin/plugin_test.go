@@ -119,6 +119,27 @@ func TestAnErrorOfTheAgentIsTheRuntimes(t *testing.T) {
 	}
 }
 
+// A node whose agent is away keeps its network, and must not lose its pods from Services.
+func TestStatusOfANodeWhoseAgentHasServed(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "agent.sock")
+	silent, err := net.Listen("unix", filepath.Join(t.TempDir(), "silent.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close() //nolint:errcheck // the test is over
+	for _, socket := range []string{nowhere, silent.Addr().String()} {
+		if _, err := call(t, "STATUS", config(socket)); err == nil {
+			t.Errorf("%s: nobody has ever served, and the network is there", socket)
+		}
+		if err := os.WriteFile(socket+protocol.ServedSuffix, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := call(t, "STATUS", config(socket)); err != nil {
+			t.Errorf("%s: %v", socket, err)
+		}
+	}
+}
+
 func TestADelWithoutOutputSucceeds(t *testing.T) {
 	socket, _ := agent(t, "0")
 	if _, err := call(t, "DEL", config(socket)); err != nil {

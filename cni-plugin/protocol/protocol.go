@@ -5,6 +5,12 @@ package protocol
 // DefaultSocket is where the agent listens.
 const DefaultSocket = "/run/causeway/agent.sock"
 
+// ServedSuffix after the socket's path names a file that the agent leaves when it can serve pods for the first time since the node's
+// start: the folder is empty after a reboot. From then on STATUS says that the network is there, whether or not the agent is: what has
+// been set up for pods stays in the kernel without it, and ADD waits for it. A node that is not Ready, however, loses its pods from
+// all Services.
+const ServedSuffix = ".served"
+
 // Versions are the versions of the CNI specification that we speak.
 var Versions = []string{"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"}
 

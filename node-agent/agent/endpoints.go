@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/cni-plugin/protocol"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
 	"github.com/causeway-net/causeway/node-agent/records"
 	"github.com/causeway-net/causeway/node-agent/report"
@@ -20,6 +21,7 @@ func (a *Agent) newEndpoints() {
 	})
 	a.server = cniserver.New(cniserver.Options{
 		Node: a.options.Node, Book: a.book, Records: a.queue, Wiring: a.wirer, Pools: a.pools, Health: a, Log: a.log, Observe: a.metrics.observeCall,
+		Served: a.options.Socket + protocol.ServedSuffix,
 	})
 	a.records = records.NewKeeper(records.Options{
 		Node: a.options.Node, API: api, Stored: source.Stored, Past: source.Past, PodGone: source.PodGone, PoolsOf: a.pools.Of, Pending: a.queue.Pending,

@@ -40,6 +40,8 @@ type Options struct {
 	Log     logr.Logger
 	// Observe is called once for each call: the verb, the CNI error code (0 for none) and how long it took.
 	Observe func(verb string, code uint, took time.Duration)
+	// Served is the file that says that pods could be served since the node's start (protocol.ServedSuffix); "" for none.
+	Served string
 }
 
 // Server serves the plugin's calls.
@@ -54,6 +56,7 @@ type Server struct {
 	observe func(string, uint, time.Duration)
 	locks   locks
 	reaper  *reaper
+	served  string
 	synced  chan struct{} // closed when the book holds every endpoint of the node
 }
 
@@ -61,7 +64,7 @@ type Server struct {
 func New(o Options) *Server {
 	return &Server{
 		node: o.Node, book: o.Book, records: o.Records, wiring: o.Wiring, pools: o.Pools, health: o.Health, log: o.Log,
-		observe: o.Observe, reaper: newReaper(o.Book, o.Wiring, o.Log), synced: make(chan struct{}),
+		observe: o.Observe, served: o.Served, reaper: newReaper(o.Book, o.Wiring, o.Log), synced: make(chan struct{}),
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -363,6 +365,28 @@ func TestCallsWaitForAnAgentThatStarts(t *testing.T) {
 		time.AfterFunc(startPatience/2, s.SetSynced)
 		s.must(t, request("ADD", "early"))
 	})
+}
+
+// A node that has had its network since its start keeps it, whatever the agent waits for.
+func TestStatusStaysOnceANodeHasServed(t *testing.T) {
+	w := newWorld()
+	s := newTestServer(t, w)
+	s.served = filepath.Join(t.TempDir(), "agent.sock"+protocol.ServedSuffix)
+	ask := func() *protocol.Error { return s.Handle(t.Context(), request("STATUS", "")).Error }
+	w.gone = errors.New("the agent waits for the Kubernetes API server")
+	if e := ask(); e == nil || e.Code != protocol.CodeNotAvailable || !strings.Contains(e.Message, "API server") {
+		t.Errorf("before the first pod could be served: %+v", e)
+	}
+	w.gone = nil
+	s.must(t, request("STATUS", ""))
+	w.gone = errors.New("the kernel can't be read")
+	s.must(t, request("STATUS", ""))
+	if err := os.Remove(s.served); err != nil { // as a reboot does
+		t.Fatal(err)
+	}
+	if e := ask(); e == nil {
+		t.Error("a node that has restarted says that its network is there")
+	}
 }
 
 func TestAnAddWaitsForAnAgentThatIsStillBlind(t *testing.T) {

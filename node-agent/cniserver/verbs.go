@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -336,9 +337,19 @@ func (s *Server) gc(ctx context.Context, c *call) *protocol.Error {
 	return nil
 }
 
+// status says whether the node has its network. Once it has, it stays, though the agent may have to be waited for.
 func (s *Server) status() *protocol.Error {
+	if _, err := os.Stat(s.served); err == nil {
+		return nil
+	}
 	if err := s.health.Unavailable(); err != nil {
 		return cniError(protocol.CodeNotAvailable, "%s.", sentence(err))
+	}
+	if s.served == "" {
+		return nil
+	}
+	if err := os.WriteFile(s.served, nil, 0o600); err != nil {
+		s.log.Info("Can't note that pods are served; the node loses its pods from Services whenever the agent is away", "reason", err.Error())
 	}
 	return nil
 }

@@ -209,9 +209,18 @@ func (f *fixture) killAgent() {
 	f.audit()
 }
 
-// hangAgent stops an agent without ending it. The kubelet sees by its probe that it does not answer, and starts another.
+// hangAgent stops an agent without ending it. The kubelet sees by its probe that it does not answer, and starts another. The node is
+// Ready all the while: one that is not loses its pods from all Services.
 func (f *fixture) hangAgent() {
-	f.agentRestartsAfter(f.Nodes[1], "-STOP")
+	n := f.Nodes[1]
+	ready := func() string {
+		return f.kubectl("get", "node", n.Name, "-o", `jsonpath={range .status.conditions[?(@.type=="Ready")]}{.status} since {.lastTransitionTime}{end}`)
+	}
+	before := ready()
+	f.agentRestartsAfter(n, "-STOP")
+	if after := ready(); after != before {
+		f.t.Errorf("node %s was Ready: %s, and is after its agent hung: %s", n.Name, before, after)
+	}
 	f.crowd(10)
 	f.audit()
 }

@@ -50,7 +50,7 @@ func (a *app) check() *cobra.Command {
 				if err != nil {
 					return "", err
 				}
-				if err := runTrace(ctx, connection, trace); err != nil {
+				if err := runTrace(ctx, connection, trace, nobody); err != nil {
 					return "", err
 				}
 				return trace.Status.End.Message, nil

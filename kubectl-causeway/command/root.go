@@ -83,7 +83,7 @@ func New(o Options) *cobra.Command {
 	root.SetOut(o.Streams.Out)
 	root.SetErr(o.Streams.ErrOut)
 	a.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(a.status(), a.check(), a.trace(), a.ipam(), a.bgp(), a.window("plan"), a.window("book"), a.picture(), a.diag(), a.convert(),
+	root.AddCommand(a.status(), a.check(), a.trace(), a.ipam(), a.bgp(), a.window("plan"), a.window("book"), a.picture(), a.ui(), a.diag(), a.convert(),
 		a.uninstall(), a.version())
 	return root
 }

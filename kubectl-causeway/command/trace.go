@@ -58,7 +58,7 @@ func (a *app) trace() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := runTrace(c.Context(), connection, trace); err != nil {
+			if err := runTrace(c.Context(), connection, trace, nobody); err != nil {
 				return err
 			}
 			if format.format == "svg" {
@@ -84,8 +84,8 @@ func (a *app) trace() *cobra.Command {
 	return c
 }
 
-// runTrace makes the object, waits until it has finished, and deletes it.
-func runTrace(ctx context.Context, c *objects.Connection, trace *v1alpha1.PathTrace) (err error) {
+// runTrace makes the object, calls seen each time that it has changed until it has finished, and deletes it.
+func runTrace(ctx context.Context, c *objects.Connection, trace *v1alpha1.PathTrace, seen func(*v1alpha1.PathTrace)) (err error) {
 	if err := c.Create(ctx, trace); err != nil {
 		return fmt.Errorf("ask for a trace: %w", err)
 	}
@@ -98,6 +98,8 @@ func runTrace(ctx context.Context, c *objects.Connection, trace *v1alpha1.PathTr
 	}()
 	ctx, cancel := context.WithTimeout(ctx, traceWithin)
 	defer cancel()
+	seen(trace)
+	version := trace.ResourceVersion
 	for trace.Status.End == nil {
 		select {
 		case <-time.After(traceLook):
@@ -110,6 +112,13 @@ func runTrace(ctx context.Context, c *objects.Connection, trace *v1alpha1.PathTr
 			}
 			return fmt.Errorf("wait for the trace: %w", err)
 		}
+		if trace.ResourceVersion != version {
+			seen(trace)
+			version = trace.ResourceVersion
+		}
 	}
 	return nil
 }
+
+// nobody looks at a trace that has not finished.
+func nobody(*v1alpha1.PathTrace) {}

@@ -24,7 +24,7 @@ CLUSTER_PACKAGES := runc curl netcat-openbsd
 # CONFORMANCE_PACKAGES are what Kubernetes' tests run inside of their pods besides.
 CONFORMANCE_PACKAGES := bind9-dnsutils libc-bin
 PACKAGES := iproute2 iputils-ping nftables tcpdump iperf3 jq kmod prometheus util-linux containernetworking-plugins bird2 frr \
-	qemu-system-x86 busybox-static
+	qemu-system-x86 busybox-static chromium
 
 .PHONY: help
 help: ## Show this list
@@ -58,6 +58,10 @@ test: deps cluster-deps build cluster-programs kernel ## Run all tests, end to e
 	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)" VERSION=$(NEXT) ARCHIVE=bin/causeway-image-next.tar IMAGE_PROGRAMS=bin/image/next
 	cd image && go test ./...
 	CAUSEWAY_LAB_KERNEL=$(KERNEL) go test -p $(TEST_PARALLEL) -timeout 30m $(ARGS) ./...
+
+.PHONY: pictures
+pictures: deps build ## Take the screenshots of docs/images anew
+	go test ./test/e2e/tools -run 'TestUI$$' -count=1 -args -pictures
 
 .PHONY: simulate
 simulate: ## Simulate address management: a million operations, or ARGS="-operations 1e9" for a night, ARGS="-seed N" to see one world

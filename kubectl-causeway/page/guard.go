@@ -23,7 +23,7 @@ var headers = map[string]string{
 
 // entry goes on to the page without the token. A redirect would belong to the page with the link, and a browser sends a strict
 // cookie only for what belongs to this one.
-const entry = `<!doctype html><title>Causeway</title><meta http-equiv="refresh" content="0;url=/"><p><a href="/">Go on</a></p>`
+const entry = `<!doctype html><title>Causeway</title><link rel="icon" href="/icon.svg"><meta http-equiv="refresh" content="0;url=/"><p><a href="/">Go on</a></p>`
 
 // guard lets requests through that ask for this address and know the token: from the link the first time, then from a cookie.
 type guard struct {

@@ -23,10 +23,11 @@ form.addEventListener("submit", async (e) => {
   try {
     const answer = await fetch("/trace", { method: "POST", body: new URLSearchParams(new FormData(form)) });
     if (!answer.ok) throw new Error(await answer.text());
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    const reader = answer.body.getReader();
+    const letters = new TextDecoder();
     let rest = "";
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      const lines = (rest + part.value).split("\n");
+      const lines = (rest + letters.decode(part.value, { stream: true })).split("\n");
       rest = lines.pop();
       for (const line of lines) out.innerHTML = JSON.parse(line);
     }

@@ -13,7 +13,7 @@ import (
 // Measures of a trace's drawing, in pixels; letters are counts.
 const (
 	laneWidth   = 330
-	laneLetters = 50
+	laneLetters = 48
 	hopLine     = 15
 	hopGap      = 26
 	leastLanes  = 2

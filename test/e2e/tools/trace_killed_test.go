@@ -13,11 +13,12 @@ import (
 	"github.com/causeway-net/causeway/test/lab"
 )
 
-// Scripts that print what a trace may leave on a node, and in a pod.
+// Scripts that print what a trace may leave on a node, and in a pod: there, sockets but for those that only wait for late packets (06, TIME_WAIT).
 const (
 	onNode = `nft list tables; ip -o link | cut -d: -f2 | sort; awk 'NR > 1 { print "packet socket", $3, $4, $5 }' /proc/net/packet | sort
 awk '$2 == 12 && $4 == "00000100" { print "a listener to nftrace" }' /proc/net/netlink`
-	inPod = `cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 /proc/net/raw /proc/net/raw6 | grep -v address | sort`
+	inPod = `cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 /proc/net/raw /proc/net/raw6 |
+awk '$2 != "local_address" && $4 != "06" { print $2, $3, $4 }' | sort`
 )
 
 // killed kills the agent of node1 in the midst of traces, and finds nothing of them: neither then, nor after the agent has started

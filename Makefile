@@ -53,7 +53,7 @@ conformance: deps cluster-deps conformance-deps build cluster-programs conforman
 	bin/cluster conformance --nodes $(NODES) $(ARGS)
 
 .PHONY: test
-test: deps cluster-deps build cluster-programs kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
+test: deps cluster-deps build cluster-programs gitops-programs kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
 	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)"
 	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)" VERSION=$(NEXT) ARCHIVE=bin/causeway-image-next.tar IMAGE_PROGRAMS=bin/image/next
 	cd image && go test ./...
@@ -177,6 +177,31 @@ bin/helm: test/helm/go.mod
 	cd test/helm && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../$@ helm.sh/helm/v4/cmd/helm
 	@touch $@
 
+# What the tests of GitOps run: Flux's kustomize-controller, Argo CD's health checks, and the definitions of both projects' objects.
+# source-controller is left out: it would take longer to build than all the rest of these.
+.PHONY: gitops-programs
+gitops-programs: bin/kustomize-controller bin/argocd-health bin/gitops-crds.yaml
+
+bin/kustomize-controller: test/flux/go.mod
+	@echo "building kustomize-controller (once; then it is kept in bin/)"
+	cd test/flux && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../$@ github.com/fluxcd/kustomize-controller
+	@touch $@
+
+bin/argocd-health: test/argocd/go.mod test/argocd/main.go
+	@echo "building Argo CD's health checks (once; then they are kept in bin/)"
+	cd test/argocd && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../$@ .
+	@touch $@
+
+bin/gitops-crds.yaml: test/flux/go.mod test/argocd/go.mod
+	@kustomize="$$(cd test/flux && go list -m -f '{{.Dir}}' github.com/fluxcd/kustomize-controller)"; \
+	version="$$(cd test/flux && go list -m -f '{{.Version}}' github.com/fluxcd/source-controller/api)"; \
+	source="$$(go mod download -json github.com/fluxcd/source-controller@$$version | jq -r .Dir)"; \
+	argocd="$$(cd test/argocd && go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)"; \
+	for f in $$kustomize/config/crd/bases/*.yaml $$source/config/crd/bases/*.yaml $$argocd/manifests/crds/application-crd.yaml; do \
+	  echo ---; cat $$f; \
+	done >$@.new
+	@mv $@.new $@
+
 .PHONY: cluster-deps
 cluster-deps:
 	@$(MAKE) --no-print-directory deps PACKAGES="$(CLUSTER_PACKAGES)"
@@ -236,7 +261,7 @@ manifests: bin/helm ## Write the manifests of config/ that the chart renders wit
 lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Check style and common mistakes, formatting, and that generated files and go.mod are current
 	@bad="$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go'))"; \
 	if [ -n "$$bad" ]; then echo "Format these files with gofmt -w: $$bad" >&2; exit 1; fi
-	@for module in . test/controlplane test/helm test/cluster/containerd test/cluster/coredns test/cluster/images image; do \
+	@for module in . test/controlplane test/helm test/flux test/argocd test/cluster/containerd test/cluster/coredns test/cluster/images image; do \
 	  (cd $$module && go mod tidy -diff) || { echo "$$module/go.mod or go.sum is not tidy; run go mod tidy in $$module and commit it." >&2; exit 1; }; \
 	done
 	$< run ./...

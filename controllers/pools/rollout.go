@@ -10,8 +10,9 @@ import (
 // rollout says how far the nodes are with the pool's generation.
 type rollout struct {
 	total int
-	// prepared is the number of nodes that can receive this generation (or have said that they never can).
+	// prepared is the number of nodes that can receive this generation (or have said that they never can), behind are the others.
 	prepared int
+	behind   []string
 	// ready are the nodes that also send with the spec's encapsulation.
 	ready []string
 	// pending are the nodes that are still on their way, joining those of them that have just come.
@@ -24,6 +25,14 @@ type rollout struct {
 // nobody has said so.
 func (r rollout) received() bool { return r.total > 0 && r.prepared == r.total }
 
+// awaited are the nodes that hold the others up: no node sends before all can receive.
+func (r rollout) awaited() []string {
+	if len(r.behind) > 0 {
+		return r.behind
+	}
+	return r.pending
+}
+
 func readRollout(f Facts) rollout {
 	r := rollout{total: len(f.Nodes)}
 	spec := &f.Object.Spec
@@ -31,6 +40,8 @@ func readRollout(f Facts) rollout {
 		prepared := n.ObservedGeneration >= f.Object.Generation
 		if prepared {
 			r.prepared++
+		} else {
+			r.behind = append(r.behind, n.Name)
 		}
 		able := canDo(n.Encapsulations, spec.Encapsulation)
 		if !able {

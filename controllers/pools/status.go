@@ -134,7 +134,7 @@ func rolledOut(f Facts, r rollout) conditions.State {
 	case len(r.pending) > 0 && len(r.pending) == len(r.joining) && wasReady(f):
 		return conditions.State{Ready: true, Reason: "NodesJoining", Message: fmt.Sprintf("%s; %s just joining.", progress, areNames(r.joining))}
 	case len(r.pending) > 0:
-		return conditions.State{Reconciling: true, Reason: "NodesPending", Message: fmt.Sprintf("%s; waiting for %s.", progress, conditions.Names("node", r.pending))}
+		return conditions.State{Reconciling: true, Reason: "NodesPending", Message: fmt.Sprintf("%s; waiting for %s.", progress, conditions.Names("node", r.awaited()))}
 	case len(r.lacking) > 0:
 		return conditions.State{Stalled: true, Reason: v1alpha1.ConditionKernelSupport, Message: lackingSentence(f.Object, r.lacking)}
 	}

@@ -49,7 +49,7 @@ func TestModeChange(t *testing.T) {
 	}{
 		{"no nodes yet", facts(vxlan, "", 1), vxlan, "True NoNodes", "no nodes yet", "True"},
 		{"phase 1: one has not prepared", facts(ipip, vxlan, 4, says("n1", all, 4, vxlan), says("n2", all, 3, vxlan)),
-			vxlan, "False NodesPending", "0 of 2 nodes have rendered generation 4; waiting for nodes n1, n2.", "True"},
+			vxlan, "False NodesPending", "0 of 2 nodes have rendered generation 4; waiting for node n2.", "True"},
 		{"phase 2: all may send", facts(ipip, vxlan, 4, says("n1", all, 4, vxlan), says("n2", all, 4, vxlan)),
 			ipip, "False NodesPending", "0 of 2", "True"},
 		{"phase 2: one sends", facts(ipip, ipip, 4, says("n1", all, 4, ipip), says("n2", all, 4, vxlan)),
@@ -59,7 +59,7 @@ func TestModeChange(t *testing.T) {
 		{"a kernel that can't holds nobody up", facts(ipip, vxlan, 4, says("n1", all, 4, ipip), says("n2", noIPIP, 4, vxlan)),
 			ipip, "False KernelSupport", "module ipip is missing on node n2", "False"},
 		{"unless its agent has not said so", facts(ipip, vxlan, 4, says("n1", all, 4, vxlan), says("n2", noIPIP, 3, vxlan)),
-			vxlan, "False NodesPending", "waiting for nodes n1, n2", "False"},
+			vxlan, "False NodesPending", "waiting for node n2", "False"},
 		{"no agent lives: nothing flips", silent(facts(ipip, vxlan, 4), 3), vxlan, "False NoLiveAgents", "No agent of the 3 nodes", "True"},
 		{"a new node comes in the middle", facts(ipip, ipip, 4, says("n1", all, 4, ipip), says("n2", nil, 0, "")),
 			ipip, "False NodesPending", "waiting for node n2", "True"},

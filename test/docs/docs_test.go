@@ -61,7 +61,8 @@ func pages(t *testing.T) []page {
 // The API server takes every manifest of the documentation, and every sample.
 func TestManifests(t *testing.T) {
 	l := lab.Start(t, lab.Options{Nodes: 1, NoAgents: true, NoController: true})
-	for _, namespace := range []string{v1alpha1.BGPNamespace, "causeway-system"} {
+	l.Define(t, l.Bin("gitops-crds.yaml")) // Those of Flux and Argo CD, which docs/gitops.md shows.
+	for _, namespace := range []string{v1alpha1.BGPNamespace, "causeway-system", "flux-system", "argocd"} {
 		if out, err := l.Kubectl(t.Context(), "create", "namespace", namespace); err != nil && !strings.Contains(out, "AlreadyExists") {
 			t.Fatalf("%v: %s", err, out)
 		}
@@ -98,9 +99,27 @@ func TestManifests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append(samples, pools...) {
+	for _, file := range append(append(samples, pools...), root+"/config/argocd/argocd-cm.yaml") {
 		if filepath.Base(file) != "kustomization.yaml" {
 			t.Run(filepath.Base(file), func(t *testing.T) { apply(t, file) })
+		}
+	}
+}
+
+// docs/gitops.md shows the samples as they are.
+func TestGitOpsSamples(t *testing.T) {
+	page, err := os.ReadFile(root + "/docs/gitops.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(root + "/config/samples/gitops/*.yaml")
+	if err != nil || len(files) != 2 {
+		t.Fatalf("samples %v: %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(page), "```yaml\n"+string(text)+"```\n") {
+			t.Errorf("docs/gitops.md does not show %s: %v", file, err)
 		}
 	}
 }

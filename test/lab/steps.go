@@ -44,3 +44,16 @@ func (l *Lab) AwaitMatrix(t testing.TB, pods []*Pod) {
 	t.Helper()
 	l.Eventually(t, Settle, "every pod reaches every other", func() error { return PingMatrix(t.Context(), pods) })
 }
+
+// Define applies the definitions of objects in a file, and waits until the API server knows the objects.
+func (l *Lab) Define(t testing.TB, file string) {
+	t.Helper()
+	if out, err := l.Kubectl(t.Context(), "apply", "--server-side", "-f", file); err != nil {
+		t.Fatalf("define objects (run make gitops-programs if the file is missing): %v: %s", err, out)
+	}
+	// kubectl wait fails where a definition has no conditions yet.
+	l.Eventually(t, Settle, "the API server knows the objects of "+file, func() error {
+		_, err := l.Kubectl(t.Context(), "wait", "--for=condition=Established", "--all", "crd")
+		return err
+	})
+}

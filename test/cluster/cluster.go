@@ -150,7 +150,9 @@ func (c *Cluster) Stop() {
 	if c.ControlPlane != nil {
 		c.ControlPlane.Stop()
 	}
-	_ = os.RemoveAll(c.Dir) // It goes with the mount namespace.
+	// What follows would go with the namespaces, but the process may start another cluster in them.
+	removeUnderlay(context.Background(), c.o)
+	_ = os.RemoveAll(c.Dir)
 }
 
 // Bin is the path of a program of ours.

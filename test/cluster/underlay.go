@@ -75,3 +75,12 @@ func makeUnderlay(ctx context.Context, o Options, subnets int) error {
 	}
 	return nil
 }
+
+// removeUnderlay removes what makeUnderlay has made, as far as it is there.
+func removeUnderlay(ctx context.Context, o Options) {
+	api := o.apiAddress()
+	_ = machine.IPBatch(ctx, "addr del "+netip.PrefixFrom(api, api.BitLen()).String()+" dev lo")
+	for n := 1; n <= max(o.Subnets, 1); n++ {
+		_ = machine.IPBatch(ctx, "link del "+bridgeName(n))
+	}
+}

@@ -125,7 +125,7 @@ func parseBlock(o *v1alpha1.IPBlock) (block Block, lent []Block, ok bool) {
 		}
 		block.Loans = append(block.Loans, Loan{CIDR: part.Masked(), ID: l.ID, Granted: l.Granted})
 		if l.Granted {
-			lent = append(lent, Block{Loan: l.ID, Fixed: l.Fixed, Block: plan.Block{
+			lent = append(lent, Block{Terminating: block.Terminating, Loan: l.ID, Fixed: l.Fixed, Block: plan.Block{
 				CIDR: part.Masked(), Pool: o.Spec.Pool, Node: l.Node, NodeAddresses: parseAddresses(l.NodeAddresses), Created: block.Created, Lender: o.Spec.Node,
 			}})
 		}

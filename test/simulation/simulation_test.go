@@ -188,7 +188,7 @@ func TestAFailureReplaysAndShrinks(t *testing.T) {
 			return false
 		}
 		short := Shrink(list[:first.Done], 40, fails)
-		if len(short) > first.Done*3/4 || !fails(short) {
+		if len(short) > first.Done*9/10 || !fails(short) {
 			t.Errorf("%d steps of %d are left, and fail: %v", len(short), first.Done, fails(short))
 		}
 		t.Logf("seed %d: %d steps of %d are enough: %s", seed, len(short), first.Done, fmt.Sprint(short))

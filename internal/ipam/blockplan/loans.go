@@ -65,13 +65,12 @@ type ask struct {
 // lend brings the loans of blocks up to date with what nodes ask for and give up.
 func (p *planner) lend() {
 	asks := p.asks()
-	next := p.loans
 	for prefix, b := range p.state.lending {
-		next[prefix] = p.settle(b, asks)
+		p.loans[prefix] = p.settle(b, asks)
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(asks), netip.Addr.Compare) {
 		if !p.state.inUse(netip.PrefixFrom(a, a.BitLen())) {
-			p.travel(a, asks[a], next)
+			p.travel(a, asks[a])
 		}
 	}
 }
@@ -158,7 +157,7 @@ func (p *planner) settle(b *block, asks map[netip.Addr]ask) []Loan {
 }
 
 // travel sees to it that an address comes to the node that asks for it: as a loan, or by a block around an address that lies in none.
-func (p *planner) travel(a netip.Addr, to ask, next map[netip.Prefix][]Loan) {
+func (p *planner) travel(a netip.Addr, to ask) {
 	pool := p.state.pools[to.pool]
 	prefix, err := a.Prefix(pool.Bits)
 	if err != nil || a == prefix.Addr() && !prefix.IsSingleIP() {
@@ -169,16 +168,13 @@ func (p *planner) travel(a netip.Addr, to ask, next map[netip.Prefix][]Loan) {
 		p.makeAround(prefix, pool, to.node)
 		return
 	}
-	loans, known := next[prefix]
-	if !known {
-		loans = b.Loans
-	}
+	loans := p.loansOf(b)
 	lent := slices.ContainsFunc(loans, func(l Loan) bool { return l.Prefix.Contains(a) })
 	closed := b.Object == nil || b.Terminating || p.state.releasedBy(b) || b.Node == to.node.name || prefix.IsSingleIP() || len(loans) >= maxLoans
 	if lent || closed || !p.mayBorrow(pool, to.node) {
 		return
 	}
-	next[prefix] = append(slices.Clone(loans), Loan{Prefix: netip.PrefixFrom(a, a.BitLen()), Node: to.node.name, Addresses: to.node.addresses, Fixed: true, ID: nextID(b.Object, loans)})
+	p.loans[prefix] = append(slices.Clone(loans), Loan{Prefix: netip.PrefixFrom(a, a.BitLen()), Node: to.node.name, Addresses: to.node.addresses, Fixed: true, ID: nextID(b.Object, loans)})
 }
 
 // mayBorrow bounds what a node can borrow: all in all it has no more of a pool than its blocks could hold.

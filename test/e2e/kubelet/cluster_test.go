@@ -21,23 +21,8 @@ import (
 
 // TestCluster is the life of Causeway in one cluster. Pings between two pods go on through all of it, until it is uninstalled.
 func TestCluster(t *testing.T) {
-	log := &strings.Builder{}
-	c, err := cluster.New(t.Context(), cluster.Options{Nodes: 3, Subnets: 2, Tainted: true, Log: log})
-	if err != nil {
-		t.Fatal(err, log)
-	}
-	t.Cleanup(c.Stop)
-	f := &fixture{Cluster: c, t: t}
-	before := map[string]string{}
-	for _, n := range c.Nodes {
-		before[n.Name] = f.print(n)
-	}
-	f.step("install", func() {
-		if err := c.Install(t.Context(), "--set=agent.minReadySeconds=2"); err != nil {
-			t.Fatal(err)
-		}
-		f.audit()
-	})
+	f := begin(t, cluster.Options{Nodes: 3, Subnets: 2, Tainted: true})
+	f.step("install", f.install)
 	f.step("pods", f.pods)
 	f.step("services, host ports, DNS, MTU", f.services)
 	f.step("kubectl causeway check", f.check)
@@ -55,7 +40,7 @@ func TestCluster(t *testing.T) {
 	f.step("bad versions stop at one node", f.badVersions)
 	f.step("upgrade and back", f.upgrade)
 	f.step("no ping is lost", f.unwatch)
-	f.step("uninstall", func() { f.uninstall(before) })
+	f.step("uninstall", f.uninstall)
 }
 
 func (f *fixture) pods() {
@@ -500,7 +485,7 @@ func (f *fixture) takePodsAway() {
 }
 
 // uninstall is refused while pods run; after that every node is as it was before.
-func (f *fixture) uninstall(before map[string]string) {
+func (f *fixture) uninstall() {
 	if out, err := f.Command(f.t.Context(), "helm", "uninstall", "causeway", "--timeout=60s"); err == nil {
 		f.t.Errorf("uninstalling cuts pods off: %s", out)
 	}
@@ -518,8 +503,8 @@ func (f *fixture) uninstall(before map[string]string) {
 		if n.Name == "node3" {
 			continue // It has got another address meanwhile.
 		}
-		if after := f.print(n); after != before[n.Name] {
-			f.t.Errorf("%s was\n%s\nand is\n%s", n.Name, before[n.Name], after)
+		if after := f.print(n); after != f.before[n.Name] {
+			f.t.Errorf("%s was\n%s\nand is\n%s", n.Name, f.before[n.Name], after)
 		}
 	}
 	f.eventually("no object is left", func() error {

@@ -11,30 +11,17 @@ import (
 // TestIPv6Only is a cluster whose nodes, pods and Services have no IPv4 address at all, with kube-proxy in its mode iptables. Its nodes
 // are in different subnets, so that pods' packets go through a tunnel over IPv6.
 func TestIPv6Only(t *testing.T) {
-	log := &strings.Builder{}
-	c, err := cluster.New(t.Context(), cluster.Options{Nodes: 2, Subnets: 2, IPv6Only: true, Proxy: "iptables", Tainted: true, Log: log})
-	if err != nil {
-		t.Fatal(err, log)
-	}
-	t.Cleanup(c.Stop)
-	f := &fixture{Cluster: c, t: t}
-	before := map[string]string{}
-	for _, n := range c.Nodes {
-		before[n.Name] = f.print(n)
-	}
+	f := begin(t, cluster.Options{Nodes: 2, Subnets: 2, IPv6Only: true, Proxy: "iptables", Tainted: true})
 	f.step("nodes keep pods away until they have a network", func() {
-		for _, n := range c.Nodes {
+		for _, n := range f.Nodes {
 			if taints := f.taints(n); !strings.Contains(taints, "causeway.dev/agent-not-ready") {
 				t.Errorf("%s registers with the taints %q", n.Name, taints)
 			}
 		}
 	})
 	f.step("install", func() {
-		if err := c.Install(t.Context(), "--set=agent.minReadySeconds=2"); err != nil {
-			t.Fatal(err)
-		}
-		f.audit()
-		for _, n := range c.Nodes {
+		f.install()
+		for _, n := range f.Nodes {
 			if taints := f.taints(n); strings.Contains(taints, "causeway.dev") {
 				t.Errorf("%s is ready and has the taints %q", n.Name, taints)
 			}
@@ -46,7 +33,7 @@ func TestIPv6Only(t *testing.T) {
 	f.step("kubectl causeway check", f.allIsWell)
 	f.step("agents roll out", f.rollAgents)
 	f.step("no ping is lost", f.unwatch)
-	f.step("uninstall", func() { f.uninstall(before) })
+	f.step("uninstall", f.uninstall)
 }
 
 func (f *fixture) taints(n *cluster.Node) string {

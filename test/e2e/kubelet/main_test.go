@@ -23,8 +23,34 @@ func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 type fixture struct {
 	*cluster.Cluster
 	t *testing.T
+	// before is what print shows of each node without Causeway, by its name.
+	before map[string]string
 	// watched are pings between pods that no step touches.
 	watched []*pinger
+}
+
+// begin starts a cluster without Causeway.
+func begin(t *testing.T, o cluster.Options) *fixture {
+	t.Helper()
+	log := &strings.Builder{}
+	o.Log = log
+	c, err := cluster.New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err, log)
+	}
+	t.Cleanup(c.Stop)
+	f := &fixture{Cluster: c, t: t, before: map[string]string{}}
+	for _, n := range c.Nodes {
+		f.before[n.Name] = f.print(n)
+	}
+	return f
+}
+
+func (f *fixture) install() {
+	if err := f.Install(f.t.Context(), "--set=agent.minReadySeconds=2"); err != nil {
+		f.t.Fatal(err)
+	}
+	f.audit()
 }
 
 // step is a part of the test that others build on: if it fails, the test ends.

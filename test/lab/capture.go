@@ -24,6 +24,10 @@ const listening = "listening on"
 // caughtUpLimit is how long Stop waits for tcpdump to read what the kernel holds for it.
 const caughtUpLimit = 10 * time.Second
 
+// idleAnswers is how many answers in a row with the same number of packets read say that tcpdump has nothing left to read.
+// Between two answers it looks at what the kernel holds for it.
+const idleAnswers = 5
+
 // countsLine is what tcpdump answers to SIGUSR1 (tcpdump(1)).
 var countsLine = regexp.MustCompile(`(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped`)
 
@@ -70,12 +74,18 @@ func (c *Capture) Stop() ([]capture.Packet, error) {
 	return c.Packets()
 }
 
-// caughtUp is nil when tcpdump has written each packet that the kernel had for it when it was first asked.
+// caughtUp asks tcpdump for its counts, and is nil when the answers so far say that it has written each packet of its filter
+// that the kernel had for it when it was first asked.
 func (c *Capture) caughtUp() error {
 	if err := c.cmd.Signal(syscall.SIGUSR1); err != nil || !c.cmd.Running() {
 		return nil // Wait says why it has ended.
 	}
-	answers := countsLine.FindAllStringSubmatch(c.errs.String(), -1)
+	return caughtUp(c.errs.String())
+}
+
+// caughtUp judges what tcpdump has answered, which stands on its standard error.
+func caughtUp(errs string) error {
+	answers := countsLine.FindAllStringSubmatch(errs, -1)
 	if len(answers) == 0 {
 		return errors.New("tcpdump does not say how many packets it has read")
 	}
@@ -86,10 +96,15 @@ func (c *Capture) caughtUp() error {
 	if err := errors.Join(err, err2, err3); err != nil {
 		return err
 	}
-	if read+dropped < held {
-		return fmt.Errorf("tcpdump has read %d of %d packets", read, held)
+	if read+dropped >= held {
+		return nil
 	}
-	return nil
+	// The kernel also counts packets that came before tcpdump had set its filter. tcpdump leaves them out, so on a busy link
+	// it never gets to the kernel's number.
+	if n := len(answers); n >= idleAnswers && answers[n-idleAnswers][1] == last[1] {
+		return nil
+	}
+	return fmt.Errorf("tcpdump has read %d of %d packets", read, held)
 }
 
 // inUserNamespace says whether only one user is known here.

@@ -76,6 +76,21 @@ func TestLabItself(t *testing.T) {
 	if err != nil || len(packets) < 4 || packets[0].Protocol != capture.ICMP || packets[0].TTL < 62 {
 		t.Errorf("%v: %v", err, packets)
 	}
+	// A link that is busy when the capture starts: the kernel counts packets that tcpdump leaves out.
+	flood := pods[1].Command(ctx, "ping", "-q", "-f", "127.0.0.1")
+	if err := flood.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = lab.StartCapture(ctx, pods[1], "lo", "udp port 4789"); err != nil {
+		t.Fatal(err)
+	}
+	if packets, err = c.Stop(); err != nil || len(packets) > 0 {
+		t.Errorf("%v: %v", err, packets)
+	}
+	if err := flood.Signal(syscall.SIGINT); err != nil {
+		t.Error(err)
+	}
+	_ = flood.Wait() // It was ended.
 
 	if _, err := l.ServeStreams(ctx, pods[0]); err != nil {
 		t.Fatal(err)

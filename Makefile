@@ -9,6 +9,8 @@ NODES ?= 3
 RUNTIME ?= containerd
 # Tests of several packages start a control plane each; more than two at once only wait for each other.
 TEST_PARALLEL ?= 2
+# The packages whose tests `make test` runs.
+TESTS ?= ./...
 
 BINARIES := causeway kubectl-causeway causeway-agent causeway-speaker causeway-controller lab lab-node
 CONTROL_PLANE := bin/etcd bin/kube-apiserver bin/kubectl
@@ -57,7 +59,7 @@ test: deps cluster-deps build cluster-programs gitops-programs kernel ## Run all
 	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)"
 	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)" VERSION=$(NEXT) ARCHIVE=bin/causeway-image-next.tar IMAGE_PROGRAMS=bin/image/next
 	cd image && go test ./...
-	CAUSEWAY_LAB_KERNEL=$(KERNEL) go test -p $(TEST_PARALLEL) -timeout 30m $(ARGS) ./...
+	CAUSEWAY_LAB_KERNEL=$(KERNEL) go test -p $(TEST_PARALLEL) -timeout 30m $(ARGS) $(TESTS)
 
 .PHONY: pictures
 pictures: deps build ## Take the screenshots of docs/images anew

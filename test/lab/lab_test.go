@@ -127,7 +127,7 @@ func TestLabItself(t *testing.T) {
 				t.Fatalf("%v: %s", err, out)
 			}
 		}
-		traffic.More(t, 20)
+		traffic.More(t, 200*time.Millisecond)
 		o := traffic.End(t)
 		if o.Answered == o.Sent || !strings.Contains(o.Verdict.String(), n.Name+" did not forward") {
 			t.Errorf("%+v", o)

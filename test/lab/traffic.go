@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// pingsAround are answered before what a test does, and again after it.
-	pingsAround = 10
+	// around is how long pings go on before what a test does, and again after it.
+	around = 100 * time.Millisecond
 	// answerLimit is the time within which pings must be answered; it does not matter how fast.
 	answerLimit = 30 * time.Second
 )
 
-// Traffic is pings between pods, 100 a second each, while a test does something that must not disturb them. It judges by
+// Traffic is pings between pods, one after each interval of Lab.PingInterval, while a test does something that must not disturb them. It judges by
 // causes: a packet that one of our nodes discarded, or could not forward, fails the test. A packet that was lost without
 // a cause on any node is printed, and is the fault of the machine that the lab runs on.
 type Traffic struct {
@@ -85,12 +85,13 @@ func (tr *Traffic) start(t testing.TB, from *Pod, to netip.Addr) {
 
 func (tr *Traffic) begin(t testing.TB) {
 	t.Helper()
-	tr.More(t, pingsAround)
+	tr.More(t, around)
 }
 
-// More waits until each ping has sent so many more packets and was answered again.
-func (tr *Traffic) More(t testing.TB, count int) {
+// More waits until each ping has sent the packets of so much more time and was answered again. A busy machine takes longer to send them.
+func (tr *Traffic) More(t testing.TB, d time.Duration) {
 	t.Helper()
+	count := int(d / tr.lab.PingInterval())
 	goals := make([]int, len(tr.pings))
 	for i, p := range tr.pings {
 		goals[i] = p.answers.last() + count
@@ -119,7 +120,7 @@ type Outcome struct {
 // End ends the pings once more of them were answered.
 func (tr *Traffic) End(t testing.TB) Outcome {
 	t.Helper()
-	tr.More(t, pingsAround)
+	tr.More(t, around)
 	var o Outcome
 	for _, p := range tr.pings {
 		sent, answered, err := p.stop()
@@ -206,7 +207,16 @@ func (l *Lab) countHops(ctx context.Context) (map[string]hops.Counts, error) {
 	return out, errors.Join(errs...)
 }
 
-// ping is a ping of 100 packets a second that runs until it is stopped.
+// PingInterval is the time between two packets of one ping. Six pings of 100 packets a second are more than the emulated machine can answer:
+// they came at 30 a second, and the agents had to wait for them.
+func (l *Lab) PingInterval() time.Duration {
+	if l.Kernel == KernelVM {
+		return 50 * time.Millisecond
+	}
+	return 10 * time.Millisecond
+}
+
+// ping is a ping that runs until it is stopped.
 type ping struct {
 	name    string
 	cmd     *Cmd
@@ -215,7 +225,7 @@ type ping struct {
 
 func startPing(ctx context.Context, from *Pod, to netip.Addr) (*ping, error) {
 	p := &ping{name: fmt.Sprintf("%s on %s to %s", from.Key(), from.Node.Name, to), answers: &answers{seen: map[int]bool{}}}
-	p.cmd = from.Command(ctx, "ping", "-n", "-i0.01", to.String())
+	p.cmd = from.Command(ctx, "ping", "-n", fmt.Sprintf("-i%.2f", from.Node.lab.PingInterval().Seconds()), to.String())
 	p.cmd.Stdout, p.cmd.Stderr = p.answers, p.answers
 	return p, p.cmd.Start()
 }

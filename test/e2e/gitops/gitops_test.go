@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -107,11 +108,11 @@ func modeChanges(t *testing.T, c *cluster) {
 	revision := c.source.publish(t, c.git)
 	awaitFlux(t, c.Lab, "Reconciling", metav1.ConditionTrue, "Running health checks for revision "+revision)
 	awaitArgo(t, c.Lab, "ippool web", "Progressing", "waiting for node node3")
-	pings.More(t, 50)
+	pings.More(t, 500*time.Millisecond)
 	must(t, c.Nodes[2].StartAgent())
 	awaitApplied(t, c.Lab, revision)
 	awaitArgo(t, c.Lab, "ippool web", "Healthy", "3 of 3 nodes have rendered generation 2")
-	pings.More(t, 150) // Old tunnels go after Ready.
+	pings.More(t, 1500*time.Millisecond) // Old tunnels go after Ready.
 	pings.Judge(t, "the encapsulation changes")
 }
 

@@ -5,11 +5,12 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/causeway-net/causeway/test/lab"
 )
 
-const pingsBefore, pingsAfter = 50, 150 // each, at 100 a second
+const pingsBefore, pingsAfter = 500 * time.Millisecond, 1500 * time.Millisecond
 
 // stop ends a command that would run on.
 func stop(t *testing.T, c *lab.Cmd) {
@@ -19,7 +20,7 @@ func stop(t *testing.T, c *lab.Cmd) {
 }
 
 // live changes the pool from every mode to every other one, but among the first ones, while a pod on each node pings each
-// other pod 100 times a second, and a TCP connection between each two lasts through all changes. No node may lose a ping.
+// other pod, and a TCP connection between each two lasts through all changes. No node may lose a ping.
 func (c *cluster) live(t *testing.T, modes []mode, first int) {
 	c.change(t, modes[0].encapsulation, true)
 	c.startPods(t, "live")
@@ -95,7 +96,7 @@ func (c *cluster) streams(t *testing.T, pods []*lab.Pod) map[string]*lab.Stream 
 		}
 		t.Cleanup(func() { stop(t, server) })
 		for _, to := range pods[:i] {
-			s, err := c.StartStream(t.Context(), from, to.V4())
+			s, err := c.StartStream(t.Context(), from, to.V4(), "--pause="+c.PingInterval().String())
 			if err != nil {
 				t.Fatal(err)
 			}

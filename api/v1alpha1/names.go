@@ -23,6 +23,8 @@ const (
 	// AnnotationIPs, on a pod, names the addresses that the pod must have, one of each family at most. Their pools must allow it
 	// (fixedAddresses).
 	AnnotationIPs = "causeway.dev/ips"
+	// AnnotationMAC, on a pod, is the hardware address of its interface eth0.
+	AnnotationMAC = "causeway.dev/mac"
 	// SystemNamespace is where Causeway itself runs, and where its leases are.
 	SystemNamespace = "causeway-system"
 	// BGPNamespace is where the Secrets are that BGPPeers and the BGPConfiguration refer to, and nothing else.

@@ -34,12 +34,15 @@ type config struct {
 		PodAnnotations map[string]string `json:"io.kubernetes.cri.pod-annotations,omitempty"`
 		// IPs are addresses that the pod must have (CNI conventions, "ips").
 		IPs []string `json:"ips,omitempty"`
+		// MAC is the hardware address that the interface must have (CNI conventions, "mac").
+		MAC string `json:"mac,omitempty"`
 	} `json:"runtimeConfig"`
 }
 
 // arguments are what a Kubernetes runtime puts into CNI_ARGS.
 type arguments struct {
 	types.CommonArgs
+	MAC               types.UnmarshallableString // as the reference plugins bridge, macvlan and tuning read it
 	K8S_POD_NAMESPACE types.UnmarshallableString //nolint:revive,staticcheck // the runtimes' spelling
 	K8S_POD_NAME      types.UnmarshallableString //nolint:revive,staticcheck // the runtimes' spelling
 	K8S_POD_UID       types.UnmarshallableString //nolint:revive,staticcheck // the runtimes' spelling
@@ -53,6 +56,7 @@ type call struct {
 	pod       string
 	podUID    string
 	key       string // the host end's name
+	mac       string // of the interface in the pod
 }
 
 func cniError(code uint, format string, args ...any) *protocol.Error {
@@ -98,6 +102,13 @@ func parse(r protocol.Request) (*call, *protocol.Error) {
 		return nil, cniError(protocol.CodeInvalidEnvironment, "CNI_ARGS names a pod that can't exist in Kubernetes: %q in %q.", c.pod, c.namespace)
 	}
 	c.key = names.HostInterface(r.ContainerID, r.Interface)
+	if r.Command != "ADD" {
+		return c, nil // a DEL must not fail over a wish
+	}
+	var bad *protocol.Error
+	if c.mac, bad = c.hardwareAddress(string(args.MAC)); bad != nil {
+		return nil, bad
+	}
 	return c, nil
 }
 
@@ -114,7 +125,7 @@ func (c *call) wishes() []wish.Wish {
 func (c *call) endpoint() addressbook.Endpoint {
 	return addressbook.Endpoint{
 		Interface: c.key, Namespace: c.namespace, Pod: c.pod, PodUID: c.podUID, ContainerID: c.ContainerID,
-		ContainerInterface: c.Interface, Network: c.config.Name, NetworkNamespace: c.NetworkNamespace, MAC: names.PodMAC(c.ContainerID, c.Interface).String(),
+		ContainerInterface: c.Interface, Network: c.config.Name, NetworkNamespace: c.NetworkNamespace, MAC: c.mac,
 	}
 }
 
@@ -124,12 +135,16 @@ func Spec(e addressbook.Endpoint, mtu int) (veth.Spec, error) {
 	if err != nil && e.MAC != "" {
 		return veth.Spec{}, fmt.Errorf("parse the hardware address of %s/%s: %w", e.Namespace, e.Pod, err)
 	}
+	fixed := e.MAC
+	if fixed == names.PodMAC(e.ContainerID, e.ContainerInterface).String() {
+		fixed = ""
+	}
 	return veth.Spec{
 		HostInterface: e.Interface, ContainerInterface: e.ContainerInterface, NetworkNamespace: e.NetworkNamespace,
 		MAC: mac, MTU: mtu, Addresses: e.Addresses,
 		Alias: veth.Alias{
 			Namespace: e.Namespace, Pod: e.Pod, PodUID: e.PodUID, ContainerID: e.ContainerID, ContainerInterface: e.ContainerInterface,
-			Network: e.Network, NetworkNamespace: e.NetworkNamespace,
+			Network: e.Network, NetworkNamespace: e.NetworkNamespace, MAC: fixed,
 		},
 	}, nil
 }

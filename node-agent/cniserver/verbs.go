@@ -71,10 +71,10 @@ func (s *Server) revive(ctx context.Context, c *call, e addressbook.Endpoint) (a
 	return addressbook.Endpoint{}, false, s.book.WaitGone(ctx, e.Interface)
 }
 
-// serves reports whether a new ADD could have been given the addresses of an endpoint.
+// serves reports whether a new ADD could have been given the addresses of an endpoint, its hardware address too.
 func (s *Server) serves(c *call, e addressbook.Endpoint) bool {
 	wishes, exact, err := s.asked(c)
-	if err != nil {
+	if err != nil || e.MAC != c.mac {
 		return false
 	}
 	candidates, err := s.pools.Candidates(c.namespace, wishes)

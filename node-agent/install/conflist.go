@@ -51,7 +51,7 @@ type plugin struct {
 // than any of its plugins, and host ports matter more to a pod than these two calls, so an old portmap keeps it at 1.0.0.
 func render(portmap chained) []byte {
 	c := conflist{CNIVersion: "1.1.0", CNIVersions: []string{"0.4.0", "1.0.0", "1.1.0"}, Name: network, Plugins: []plugin{
-		{Type: PluginFile, Capabilities: map[string]bool{"ips": true, "io.kubernetes.cri.pod-annotations": true}},
+		{Type: PluginFile, Capabilities: map[string]bool{"ips": true, "mac": true, "io.kubernetes.cri.pod-annotations": true}},
 	}}
 	if portmap != portmapAbsent {
 		c.Plugins = append(c.Plugins, plugin{Type: portmapFile, Capabilities: map[string]bool{"portMappings": true}})

@@ -127,6 +127,32 @@ func TestKilledAtEveryStepOfDel(t *testing.T) {
 	}
 }
 
+// The agent is killed before the record of a pod with a fixed hardware address is there, or after somebody has deleted it.
+func TestAFixedHardwareAddressIsRemembered(t *testing.T) {
+	const fixed = "02:00:5e:10:00:01"
+	for _, how := range ways {
+		for _, recorded := range []bool{false, true} {
+			in(t, func(t *testing.T, w *world) {
+				before := w.agent.book.Endpoints()
+				w.set(func() { w.args, w.away = ";MAC="+fixed, !recorded })
+				w.must("ADD", "a")
+				after(time.Minute)
+				w.set(func() { clear(w.records) })
+				w.again(how, before)
+				after(time.Minute)
+				w.back()
+				after(5 * time.Minute)
+				w.check("at the end", "a")
+				for _, r := range w.records {
+					if r.Spec.MAC != fixed {
+						t.Errorf("%s, recorded before: %t: the record says %q", how.name, recorded, r.Spec.MAC)
+					}
+				}
+			})
+		}
+	}
+}
+
 // The API server is away for ten minutes while pods come and go; the agent is killed in the middle of it.
 func TestTenMinutesWithoutTheAPIServer(t *testing.T) {
 	for _, killed := range []bool{false, true} {

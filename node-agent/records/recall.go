@@ -1,6 +1,7 @@
 package records
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -202,8 +203,14 @@ func confirms(link *veth.Found, e *addressbook.Endpoint) bool {
 		e.NetworkNamespace = a.NetworkNamespace
 	}
 	samePod := a.Namespace == e.Namespace && a.Pod == e.Pod && a.ContainerID == e.ContainerID && a.ContainerInterface == e.ContainerInterface
-	return samePod && len(link.Addresses) == len(e.Addresses) &&
+	sameMAC := e.MAC == "" || e.MAC == macOf(a)
+	return samePod && sameMAC && len(link.Addresses) == len(e.Addresses) &&
 		!slices.ContainsFunc(e.Addresses, func(want netip.Addr) bool { return !slices.Contains(link.Addresses, want) })
+}
+
+// macOf returns the hardware address of the pod's interface that a link tells of.
+func macOf(a veth.Alias) string {
+	return cmp.Or(a.MAC, names.PodMAC(a.ContainerID, a.ContainerInterface).String())
 }
 
 // adoptLink enters a pod that only its link tells of. maybeRecorded says that the API may have a record all the same. Half
@@ -212,7 +219,7 @@ func (k *Keeper) adoptLink(l veth.Found, maybeRecorded bool) {
 	e := addressbook.Endpoint{
 		Interface: l.HostInterface, Namespace: l.Alias.Namespace, Pod: l.Alias.Pod, PodUID: l.Alias.PodUID, ContainerID: l.Alias.ContainerID,
 		ContainerInterface: l.Alias.ContainerInterface, Network: l.Alias.Network, NetworkNamespace: l.Alias.NetworkNamespace,
-		MAC: names.PodMAC(l.Alias.ContainerID, l.Alias.ContainerInterface).String(), Addresses: l.Addresses, State: addressbook.Ready,
+		MAC: macOf(l.Alias), Addresses: l.Addresses, State: addressbook.Ready,
 	}
 	e.Pools = k.o.PoolsOf(e)
 	if l.Deleted || !l.Complete {

@@ -59,6 +59,7 @@ type world struct {
 	wrong   []string        // what must never be
 
 	agent *agent // that runs now
+	args  string // more of CNI_ARGS
 	die   string // the step at which it is killed
 }
 
@@ -176,7 +177,7 @@ func (w *world) call(verb, id string) (response protocol.Response, answered bool
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r := w.agent.server.Handle(context.Background(), request(verb, id, filepath.Join(w.dir, id)))
+		r := w.agent.server.Handle(context.Background(), request(verb, id, filepath.Join(w.dir, id), w.args))
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		response, answered = r, !w.agent.dead
@@ -197,10 +198,10 @@ func (w *world) must(verb, id string) protocol.Response {
 	return r
 }
 
-func request(verb, id, path string) protocol.Request {
+func request(verb, id, path, args string) protocol.Request {
 	return protocol.Request{
 		Command: verb, ContainerID: id, NetworkNamespace: path, Interface: "eth0",
-		Args:   "K8S_POD_NAMESPACE=default;K8S_POD_NAME=pod-" + id,
+		Args:   "K8S_POD_NAMESPACE=default;K8S_POD_NAME=pod-" + id + args,
 		Config: json.RawMessage(`{"cniVersion":"1.1.0","name":"causeway","type":"causeway"}`),
 	}
 }

@@ -47,6 +47,9 @@ func checkPod(s Spec, host netlink.Link, pod *netlink.Handle) error {
 	if link.Attrs().Flags&unix.IFF_UP == 0 {
 		return fmt.Errorf("the pod's interface %s is down", s.ContainerInterface)
 	}
+	if has := link.Attrs().HardwareAddr.String(); s.Alias.MAC != "" && has != s.Alias.MAC {
+		return fmt.Errorf("the pod's interface %s has the hardware address %s, but %s is fixed for it", s.ContainerInterface, has, s.Alias.MAC)
+	}
 	addrs, err := pod.AddrList(link, unix.AF_UNSPEC)
 	if err != nil {
 		return fmt.Errorf("list the pod's addresses: %w", err)

@@ -39,6 +39,8 @@ var (
 // routed to the link it is enough to write the pod's WorkloadEndpoint again.
 type Alias struct {
 	Namespace, Pod, ContainerInterface, ContainerID, Network, PodUID, NetworkNamespace string
+	// MAC is the hardware address in the pod, if it is fixed. Else names.PodMAC makes it.
+	MAC string
 }
 
 const (
@@ -51,7 +53,8 @@ const (
 )
 
 // String returns the alias as the kernel keeps it: "<namespace>/<pod> <interface> <container> <network> <pod UID> <network
-// namespace>". What does not fit is cut off at the end; Fits says whether that happened.
+// namespace>", with a fixed hardware address after the interface's name, as in "eth0:02:00:00:00:00:01". What does not fit is cut off
+// at the end; Fits says whether that happened.
 func (a Alias) String() string {
 	s := a.text()
 	return s[:min(len(s), maxAlias)]
@@ -62,7 +65,11 @@ func (a Alias) text() string {
 	if short, ok := strings.CutPrefix(path, namespaceFolder); ok && short != "" && short != empty && !strings.Contains(short, "/") {
 		path = short
 	}
-	fields := []string{a.Namespace + "/" + a.Pod, a.ContainerInterface, a.ContainerID, a.Network, a.PodUID, path}
+	inPod := a.ContainerInterface
+	if a.MAC != "" {
+		inPod += ":" + a.MAC
+	}
+	fields := []string{a.Namespace + "/" + a.Pod, inPod, a.ContainerID, a.Network, a.PodUID, path}
 	for i, field := range fields {
 		if field == "" {
 			fields[i] = empty
@@ -81,7 +88,11 @@ func (a Alias) Fits() bool {
 func ParseAlias(s string) (Alias, bool) {
 	fields := strings.SplitN(s, " ", 6)
 	namespace, pod, slash := strings.Cut(fields[0], "/")
-	if len(fields) < 2 || !slash || namespace == "" || pod == "" || fields[1] == "" || fields[1] == empty {
+	if len(fields) < 2 || !slash || namespace == "" || pod == "" {
+		return Alias{}, false
+	}
+	inPod, mac := splitMAC(fields[1])
+	if inPod == "" || inPod == empty {
 		return Alias{}, false
 	}
 	field := func(i int) string {
@@ -90,11 +101,20 @@ func ParseAlias(s string) (Alias, bool) {
 		}
 		return fields[i]
 	}
-	a := Alias{Namespace: namespace, Pod: pod, ContainerInterface: field(1), ContainerID: field(2), Network: field(3), PodUID: field(4), NetworkNamespace: field(5)}
+	a := Alias{Namespace: namespace, Pod: pod, ContainerInterface: inPod, MAC: mac, ContainerID: field(2), Network: field(3), PodUID: field(4), NetworkNamespace: field(5)}
 	if a.NetworkNamespace != "" && !strings.Contains(a.NetworkNamespace, "/") {
 		a.NetworkNamespace = namespaceFolder + a.NetworkNamespace
 	}
 	return a, true
+}
+
+// splitMAC separates the name of an interface from the hardware address after it, if there is one. A name has no colon.
+func splitMAC(field string) (name, mac string) {
+	name, text, _ := strings.Cut(field, ":")
+	if address, err := net.ParseMAC(text); err == nil && len(address) == 6 {
+		return name, address.String()
+	}
+	return field, ""
 }
 
 // Names reports whether the alias belongs to a host end of this name.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -383,9 +384,40 @@ func TestAliasHoldsWhatARecordNeeds(t *testing.T) {
 			t.Errorf("got %+v, want %+v", again, b)
 		}
 	}
+	fixed := a
+	fixed.Pod, fixed.MAC = "web-0", "02:00:00:00:00:01"
+	if again, ok := veth.ParseAlias(fixed.String()); !ok || again != fixed || !fixed.Fits() {
+		t.Errorf("got %+v, want %+v", again, fixed)
+	}
 	a.Pod = strings.Repeat("x", 200)
 	if a.Fits() || len(a.String()) != 255 {
 		t.Errorf("what is cut off is said to fit")
+	}
+}
+
+// A fixed hardware address is on the pod's interface and in the alias, and CHECK compares it. One of its own is the pod's to change.
+func TestAFixedHardwareAddressIsKeptAndChecked(t *testing.T) {
+	w, s := newWirer(t), spec(t, "mac")
+	for _, fixed := range []string{"", s.MAC.String()} {
+		s.Alias.MAC = fixed
+		if err := w.Wire(s); err != nil {
+			t.Fatal(err)
+		}
+		found, err := w.Links()
+		if err != nil || !slices.ContainsFunc(found, func(f veth.Found) bool { return f.Alias == s.Alias }) {
+			t.Errorf("the alias is %+v, %v", found, err)
+		}
+		inPod(t, s, "ip", "link", "set", "eth0", "address", "02:00:00:00:00:99")
+		if err := w.Check(s); (err == nil) != (fixed == "") || err != nil && !strings.Contains(err.Error(), "has the hardware address 02:00:00:00:00:99, but 02:00:00:00:00:01 is fixed for it") {
+			t.Errorf("fixed %q: Check says %v", fixed, err)
+		}
+		inPod(t, s, "ip", "link", "set", "eth0", "address", s.MAC.String())
+	}
+	if err := w.Check(s); err != nil {
+		t.Error(err)
+	}
+	if out := run(t, "ip", "link", "show", s.HostInterface); !strings.Contains(out, "alias default/web-0 eth0:02:00:00:00:00:01 mac causeway") {
+		t.Error(out)
 	}
 }
 
@@ -394,6 +426,8 @@ func FuzzParseAlias(f *testing.F) {
 	f.Add("")
 	f.Add("a/b")
 	f.Add("a/b eth0 - - - /x y")
+	f.Add("a/b eth0:02:00:00:00:00:01 c - - -")
+	f.Add("a/b -:02:00:00:00:00:01 eth0: - - -")
 	f.Fuzz(func(t *testing.T, s string) {
 		a, ok := veth.ParseAlias(s)
 		if !ok || !a.Fits() {

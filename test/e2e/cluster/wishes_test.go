@@ -22,6 +22,7 @@ func TestWishes(t *testing.T) {
 	t.Run("natOutgoingExcept", func(t *testing.T) { natOutgoingExcept(t, l) })
 	t.Run("pools by wish", func(t *testing.T) { poolsByWish(t, l) })
 	t.Run("fixed addresses", func(t *testing.T) { fixedAddresses(t, l) })
+	t.Run("fixed hardware addresses", func(t *testing.T) { fixedHardwareAddresses(t, l) })
 	t.Run("as many addresses as a namespace may have", func(t *testing.T) { namespaceLimits(t, l) })
 	t.Run("as many blocks as a node may have", func(t *testing.T) { blockLimit(t, l) })
 }

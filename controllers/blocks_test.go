@@ -94,7 +94,7 @@ func TestBlocksAheadOfNeedAndBack(t *testing.T) {
 		w.endpoint(fmt.Sprintf("e%d", i), first, "p", fmt.Sprintf("10.0.0.%d/32", i+1))
 	}
 	w.wait("another block before the first is full", func() string {
-		if got := w.blocks(); len(got) != 3 || got[1] != "10.0.0.128/26 "+first {
+		if got := w.blocks(); len(got) != 3 || got[1] != "10.0.0.64/26 "+first {
 			return fmt.Sprint(got)
 		}
 		return ""
@@ -112,9 +112,9 @@ func TestBlocksAheadOfNeedAndBack(t *testing.T) {
 		return ""
 	})
 	// Released: the empty block goes; one that has endpoints stays, whatever the list says.
-	w.setShare(first, want("p", 0, 0, "10.0.0.128/26", "10.0.0.0/26"))
+	w.setShare(first, want("p", 0, 0, "10.0.0.64/26", "10.0.0.0/26"))
 	w.wait("release", func() string {
-		if got := w.blocks(); len(got) != 2 || slices.Contains(got, "10.0.0.128/26 "+first) {
+		if got := w.blocks(); len(got) != 2 || slices.Contains(got, "10.0.0.64/26 "+first) {
 			return fmt.Sprint(got)
 		}
 		return ""

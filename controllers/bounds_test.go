@@ -111,5 +111,5 @@ func TestANodeWithoutAddressesGetsNoBlock(t *testing.T) {
 	w.report("n1", func(nn *v1alpha1.NodeNetwork) {
 		nn.Status.Addresses = []v1alpha1.NodeAddress{{Address: "192.168.0.1", Subnet: "192.168.0.0/24", Interface: "eth0"}}
 	})
-	w.waitBlocks("and now its own", "10.0.0.0/26 n2", "10.0.0.64/26 n1")
+	w.waitBlocks("and now its own", "10.0.0.0/26 n2", "10.0.0.128/26 n1")
 }

@@ -23,7 +23,7 @@ func TestTheNextLeaderGoesOn(t *testing.T) {
 	w.controller(elect)
 	first()
 	w.node("n2", "192.168.0.2", want("p", 1, 0))
-	w.waitBlocks("of the second leader", "10.0.0.0/26 n1", "10.0.0.64/26 n2")
+	w.waitBlocks("of the second leader", "10.0.0.0/26 n1", "10.0.1.0/26 n2")
 	if now := w.leader(); now == holder {
 		t.Errorf("the leader is still %s", now)
 	}

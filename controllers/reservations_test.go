@@ -19,20 +19,22 @@ func says(list []metav1.Condition, kind string, status metav1.ConditionStatus, t
 
 func TestReservedAddresses(t *testing.T) {
 	w := begin(t)
-	w.pool("p", "10.0.0.0/24", func(p *v1alpha1.IPPool) { p.Spec.Reserved = []string{"10.0.0.0/26", "10.0.0.60-10.0.0.70", "10.9.0.1"} })
-	w.node("n1", "192.168.0.1", want("p", 1, 0))
-	w.waitBlocks("not the block that is reserved", "10.0.0.64/26 n1")
-	w.waitPool("p", "says what is wrong, and counts what pods can have", func(p *v1alpha1.IPPool) bool {
-		return says(p.Status.Conditions, v1alpha1.ConditionReservationsValid, "False", "overlap") && p.Status.Capacity == 3*63-6
+	w.pool("p", "10.0.0.0/24", func(p *v1alpha1.IPPool) {
+		p.Spec.Reserved = []string{"10.0.0.0/26", "10.0.0.60-10.0.0.70", "10.0.0.130", "10.9.0.1"}
 	})
-	w.endpoint("e", "n1", "p", "10.0.0.66/32")
-	holder := "10.0.0.66 (workloadendpoint default/e)"
+	w.node("n1", "192.168.0.1", want("p", 1, 0))
+	w.waitBlocks("not the block that is reserved", "10.0.0.128/26 n1")
+	w.waitPool("p", "says what is wrong, and counts what pods can have", func(p *v1alpha1.IPPool) bool {
+		return says(p.Status.Conditions, v1alpha1.ConditionReservationsValid, "False", "overlap") && p.Status.Capacity == 3*63-7
+	})
+	w.endpoint("e", "n1", "p", "10.0.0.130/32")
+	holder := "10.0.0.130 (workloadendpoint default/e)"
 	w.waitPool("p", "says who has one", func(p *v1alpha1.IPPool) bool {
 		return says(p.Status.Conditions, v1alpha1.ConditionReservedInUse, "True", holder)
 	})
 
 	everywhere := &v1alpha1.IPReservation{ObjectMeta: metav1.ObjectMeta{Name: "printers"},
-		Spec: v1alpha1.IPReservationSpec{Addresses: []string{"10.0.0.64-10.0.0.127", "fd00::/64"}}}
+		Spec: v1alpha1.IPReservationSpec{Addresses: []string{"10.0.0.128-10.0.0.191", "fd00::/64"}}}
 	w.must(w.Create(w.ctx, everywhere))
 	defer func() { w.must(client.IgnoreNotFound(w.Delete(w.ctx, everywhere))) }()
 	w.waitBlocks("the node needs another block", "10.0.0.128/26 n1", "10.0.0.64/26 n1")

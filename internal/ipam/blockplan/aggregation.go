@@ -23,20 +23,19 @@ func aggregationOf(a *v1alpha1.Aggregation, p Pool) Aggregation {
 	return Aggregation{Label: a.TopologyKey, Bits: int(a.PrefixLength)}
 }
 
-// aggregates offers each group the gaps of its own aggregates, then those of aggregates in which nobody has a block.
+// aggregates offers each group the free blocks of its own aggregates, then those of aggregates in which nobody has a block.
 type aggregates struct {
-	pool *pool
-	// used are the prefixes that nobody gets.
-	used   []netip.Prefix
+	pool   *pool
+	taken  *taken
 	owned  map[string][]netip.Prefix
 	unused *Gaps
 	offers map[string]*offer
 }
 
-func (p *planner) aggregates(pool *pool, used []netip.Prefix) *aggregates {
+func (p *planner) aggregates(pool *pool, taken *taken) *aggregates {
 	// What is withheld or reserved of an aggregate keeps nobody from the rest of it.
 	blocks := p.state.used.with(p.reserved)
-	return &aggregates{pool: pool, used: used, owned: p.owners(pool), unused: FindGaps(pool.Prefix, pool.Aggregation.Bits, blocks), offers: map[string]*offer{}}
+	return &aggregates{pool: pool, taken: taken, owned: p.owners(pool), unused: FindGaps(pool.Prefix, pool.Aggregation.Bits, blocks), offers: map[string]*offer{}}
 }
 
 // owners returns the aggregates of each group, in order. An aggregate belongs to the group that has most blocks in it. Blocks of a node
@@ -89,41 +88,10 @@ func (a *aggregates) offerTo(r *request) *offer {
 	group := r.node.labels[a.pool.Aggregation.Label]
 	o := a.offers[group]
 	if o == nil {
-		usable := func(b netip.Prefix) int64 { return a.pool.reserved.Usable(b, b.Bits()) }
-		o = &offer{gaps: &groupGaps{aggregates: a, rest: a.owned[group]}, usable: usable}
+		o = newOffer(a.pool, a.taken, a.owned[group], a.unused.Next)
 		a.offers[group] = o
 	}
 	return o
-}
-
-// groupGaps walks the free blocks that one group may have.
-type groupGaps struct {
-	*aggregates
-	// now is the walk through one aggregate, rest the group's other aggregates.
-	now  *Gaps
-	rest []netip.Prefix
-}
-
-// Next returns the next free block. When the group's own aggregates have no more, it takes an aggregate in which nobody has a block.
-func (g *groupGaps) Next() (netip.Prefix, bool) {
-	for {
-		if g.now != nil {
-			if block, ok := g.now.Next(); ok {
-				return block, true
-			}
-		}
-		var aggregate netip.Prefix
-		if len(g.rest) > 0 {
-			aggregate, g.rest = g.rest[0], g.rest[1:]
-		} else {
-			unused, ok := g.unused.Next()
-			if !ok {
-				return netip.Prefix{}, false
-			}
-			aggregate = unused
-		}
-		g.now = FindGaps(aggregate, g.pool.Bits, g.used)
-	}
 }
 
 // full says who waits although the pool has free blocks, or that the pool has none for anybody.
@@ -138,19 +106,9 @@ func (p *planner) full(pool *pool, requests []*request, offerTo func(*request) *
 	if len(f.Nodes) == 0 {
 		return
 	}
-	given := map[netip.Prefix]bool{}
-	for _, c := range p.plan.Create {
-		given[c.Prefix] = true
-	}
-	for {
-		block, ok := all.gaps.Next()
-		if !ok {
-			all.empty = true
-			return
-		}
-		if !given[block] && all.usable(block) > 0 {
-			break
-		}
+	if !all.has(1) {
+		all.empty = true
+		return
 	}
 	slices.Sort(f.Nodes)
 	p.plan.Full = append(p.plan.Full, f)

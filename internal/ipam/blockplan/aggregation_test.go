@@ -83,7 +83,7 @@ func TestAggregation(t *testing.T) {
 		{name: "racks get prefixes of their own, nodes without the label too",
 			pools: []v1alpha1.IPPool{aPool("a", "10.0.0.0/16", 26, byRack(24))},
 			nodes: []testNode{inRack("x", aNode("n1", wants("a", 9, 0))), inRack("y", aNode("n2", wants("a", 9, 0))), inRack("x", aNode("n3", wants("a", 9, 0))), aNode("n4", wants("a", 9, 0))},
-			want:  []string{"create 10.0.0.0/26 for n1", "create 10.0.1.0/26 for n2", "create 10.0.0.64/26 for n3", "create 10.0.2.0/26 for n4"}},
+			want:  []string{"create 10.0.0.0/26 for n1", "create 10.0.1.0/26 for n2", "create 10.0.0.128/26 for n3", "create 10.0.2.0/26 for n4"}},
 		{name: "a full prefix is followed by another",
 			pools:  []v1alpha1.IPPool{aPool("a", "10.0.0.0/16", 26, byRack(25))},
 			blocks: []v1alpha1.IPBlock{aBlock("10.0.0.0/26", "a", "n1"), aBlock("10.0.0.128/26", "a", "n2")},

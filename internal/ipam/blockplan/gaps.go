@@ -2,6 +2,7 @@ package blockplan
 
 import (
 	"net/netip"
+	"slices"
 
 	"go4.org/netipx"
 )
@@ -18,11 +19,24 @@ type Gaps struct {
 // FindGaps begins a walk over the blocks of the given length in a pool. used must be sorted by SortPrefixes; it may hold
 // prefixes of any length, inside each other, and outside the pool.
 func FindGaps(pool netip.Prefix, bits int, used []netip.Prefix) *Gaps {
-	g := &Gaps{pool: pool.Masked(), bits: bits, used: used}
-	if pool.IsValid() && bits >= pool.Bits() && bits <= pool.Addr().BitLen() {
-		g.cursor = g.pool.Addr()
+	g := &Gaps{pool: pool.Masked(), bits: bits}
+	if !pool.IsValid() || bits < pool.Bits() || bits > pool.Addr().BitLen() || coveredBy(used, g.pool) {
+		return g
 	}
+	g.cursor = g.pool.Addr()
+	from, _ := slices.BinarySearchFunc(used, g.pool, ComparePrefixes)
+	g.used = used[from:]
 	return g
+}
+
+// coveredBy says whether a prefix of a sorted list covers another one.
+func coveredBy(sorted []netip.Prefix, p netip.Prefix) bool {
+	for bits := p.Bits() - 1; bits >= 0 && len(sorted) > 0; bits-- {
+		if _, found := slices.BinarySearchFunc(sorted, netip.PrefixFrom(p.Addr(), bits).Masked(), ComparePrefixes); found {
+			return true
+		}
+	}
+	return false
 }
 
 // Next returns the lowest free block that it has not returned yet, or false when the pool has no more.

@@ -195,11 +195,5 @@ func overlapsAny(sorted []netip.Prefix, p netip.Prefix) bool {
 	if found || at < len(sorted) && sorted[at].Overlaps(p) {
 		return true
 	}
-	// What covers p stands before it, though perhaps not next to it: ask for each longer and longer prefix.
-	for bits := p.Bits() - 1; bits >= 0; bits-- {
-		if _, found := slices.BinarySearchFunc(sorted, netip.PrefixFrom(p.Addr(), bits).Masked(), ComparePrefixes); found {
-			return true
-		}
-	}
-	return false
+	return coveredBy(sorted, p) // which stands before it, though perhaps not next to it
 }

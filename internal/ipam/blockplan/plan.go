@@ -108,6 +108,9 @@ type request struct {
 	// room is the number of blocks that it may still have, borrowed how many addresses of one of them it has borrowed already.
 	room     int
 	borrowed int64
+	// own are the blocks that it has of the pool, with those that the plan gives it, once ownKnown is set.
+	own      []netip.Prefix
+	ownKnown bool
 }
 
 type planner struct {
@@ -178,8 +181,8 @@ func (p *planner) serve(pool *pool) {
 	slices.SortFunc(requests, func(a, b *request) int {
 		return cmp.Or(cmp.Compare(b.waiting, a.waiting), cmp.Compare(a.node.name, b.node.name))
 	})
-	used := p.state.used.with(slices.Concat(p.reserved, pool.withheld, pool.wholly()))
-	o := &offer{gaps: FindGaps(pool.Prefix, pool.Bits, used), usable: func(b netip.Prefix) int64 { return pool.reserved.Usable(b, b.Bits()) }}
+	used := &taken{before: p.state.used.with(slices.Concat(p.reserved, pool.withheld, pool.wholly()))}
+	o := newOffer(pool, used, []netip.Prefix{pool.Prefix.Masked()}, nil)
 	offerTo := func(*request) *offer { return o }
 	if pool.Aggregation.Bits > 0 {
 		offerTo = p.aggregates(pool, used).offerTo
@@ -189,7 +192,7 @@ func (p *planner) serve(pool *pool) {
 			p.plan.More = true
 			return false
 		}
-		prefix, ok := offerTo(r).take(r.node.released)
+		prefix, ok := offerTo(r).take(r)
 		if !ok {
 			if o.empty {
 				return false // it may still borrow
@@ -199,7 +202,7 @@ func (p *planner) serve(pool *pool) {
 		}
 		p.budget--
 		p.plan.Create = append(p.plan.Create, NewBlock{Prefix: prefix, Pool: pool.Name, Node: r.node.name, Addresses: r.node.addresses})
-		perBlock := o.usable(prefix)
+		perBlock := pool.reserved.Usable(prefix, pool.Bits)
 		r.waiting, r.reserve, r.room = r.waiting-perBlock, r.reserve-perBlock, r.room-1
 		return true
 	}
@@ -226,42 +229,6 @@ func (p *planner) limit(pool *pool) {
 		l.Waiting += waiting
 	}
 	p.plan.Limits = append(p.plan.Limits, l)
-}
-
-// offer hands out the gaps of a pool, each once.
-type offer struct {
-	gaps interface{ Next() (netip.Prefix, bool) }
-	// usable says how many addresses of a gap pods can have.
-	usable func(netip.Prefix) int64
-	// back are gaps that somebody could not take.
-	back []netip.Prefix
-	// empty says that there is no gap for anybody.
-	empty bool
-}
-
-// take returns the lowest gap that a node has not just released: as long as its claim lists a prefix, a new block of it would look
-// released.
-func (o *offer) take(released map[netip.Prefix]bool) (netip.Prefix, bool) {
-	for i, p := range o.back {
-		if !released[p] {
-			o.back = slices.Delete(o.back, i, i+1)
-			return p, true
-		}
-	}
-	for {
-		p, ok := o.gaps.Next()
-		if !ok {
-			o.empty = len(o.back) == 0
-			return netip.Prefix{}, false
-		}
-		if o.usable(p) == 0 {
-			continue // what is not reserved of it is the node's own address
-		}
-		if !released[p] {
-			return p, true
-		}
-		o.back = append(o.back, p)
-	}
 }
 
 // rounds asks give for every request that still needs a block, again and again, until none does or give refuses.
@@ -300,10 +267,7 @@ func (p *planner) report(pool *pool, requests []*request, o *offer, exhausted bo
 		return
 	}
 	// Two blocks for every node are more than a storm of requests takes at once.
-	for range 2 * p.state.presentNodes() {
-		if _, ok := o.gaps.Next(); !ok {
-			return
-		}
+	if o.has(2 * p.state.presentNodes()) {
+		p.plan.Ample = append(p.plan.Ample, pool.Name)
 	}
-	p.plan.Ample = append(p.plan.Ample, pool.Name)
 }

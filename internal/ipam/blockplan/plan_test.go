@@ -159,13 +159,13 @@ func TestPlan(t *testing.T) {
 		{name: "a storm gets several at once, those who wait first, in turn",
 			pools: []v1alpha1.IPPool{aPool("a", "10.0.0.0/16", 30)},
 			nodes: []testNode{aNode("n1", wants("a", 3, 0)), aNode("n2", wants("a", 3, 5)), aNode("n3", wants("a", 3, 4))},
-			want:  []string{"create 10.0.0.0/30 for n2", "create 10.0.0.4/30 for n3", "create 10.0.0.8/30 for n2", "create 10.0.0.12/30 for n3", "create 10.0.0.16/30 for n1"}},
+			want:  []string{"create 10.0.0.0/30 for n2", "create 10.0.0.16/30 for n3", "create 10.0.0.4/30 for n2", "create 10.0.0.20/30 for n3", "create 10.0.0.32/30 for n1"}},
 		{name: "what was just created counts",
 			pools: []v1alpha1.IPPool{aPool("a", "10.0.0.0/16", 26)}, nodes: []testNode{aNode("n1", wants("a", 32, 0)), aNode("n2", wants("a", 32, 0))},
 			change: func(s *State, _ *Turn) {
 				s.Created(NewBlock{Prefix: netip.MustParsePrefix("10.0.0.0/26"), Pool: "a", Node: "n1"}, epoch)
 			},
-			want: []string{"create 10.0.0.64/26 for n2"}},
+			want: []string{"create 10.0.1.0/26 for n2"}},
 		{name: "the budget ends a round",
 			pools: []v1alpha1.IPPool{aPool("a", "10.0.0.0/16", 32)}, nodes: []testNode{aNode("n1", wants("a", 1<<30, 0))},
 			change: func(_ *State, t *Turn) { t.Budget = 2 }, want: []string{"create 10.0.0.0/32 for n1", "create 10.0.0.1/32 for n1", "more"}},

@@ -20,11 +20,11 @@ func TestReservedAddressesAreNoReasonForABlock(t *testing.T) {
 		blocks   []v1alpha1.IPBlock
 		want     []string
 	}{
-		{name: "a whole block is not cut", reserved: []string{"10.0.0.0/28"}, want: []string{"create 10.0.0.16/28 for n1"}},
+		{name: "a whole block is not cut", reserved: []string{"10.0.0.0/28"}, want: []string{"create 10.0.0.64/28 for n1"}},
 		{name: "nor one of which the node's own address is left", reserved: []string{"10.0.0.1-10.0.0.15"}, want: []string{"create 10.0.0.16/28 for n1"}},
 		{name: "nor one that several entries fill", reserved: []string{"10.0.0.1-10.0.0.8", "10.0.0.9-10.0.0.17"}, want: []string{"create 10.0.0.16/28 for n1"}},
 		{name: "a node whose free addresses are reserved gets another", reserved: []string{"10.0.0.0/28"}, blocks: []v1alpha1.IPBlock{aBlock("10.0.0.0/28", "a", "n1")},
-			want: []string{"create 10.0.0.16/28 for n1"}},
+			want: []string{"create 10.0.0.64/28 for n1"}},
 		{name: "one whose are not does not", reserved: []string{"10.0.0.5"}, blocks: []v1alpha1.IPBlock{aBlock("10.0.0.0/28", "a", "n1")}},
 		{name: "everything", reserved: []string{"10.0.0.0/24"}, want: []string{"short a"}},
 	} {
@@ -58,7 +58,7 @@ func TestReservationsOfTheClusterComeAndGo(t *testing.T) {
 	}
 	set, _ := reservation.Parse([]string{"10.0.0.0/28", "fd00::/64"}, netip.Prefix{})
 	s.SetReservation("printers", set)
-	if got, want := show(s.Plan(Turn{Now: epoch, Budget: 100})), []string{"create 10.0.0.16/28 for n1"}; !slices.Equal(got, want) {
+	if got, want := show(s.Plan(Turn{Now: epoch, Budget: 100})), []string{"create 10.0.0.64/28 for n1"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	sum := s.Summary("a")

@@ -141,8 +141,11 @@ func (l *Loop) keepSessions(ctx context.Context) {
 		}
 		loops.Clear(l.wake)
 		retry = nil
-		if err := l.pass(ctx); err == nil {
+		if next, err := l.pass(ctx); err == nil {
 			l.failing = ""
+			if !next.IsZero() {
+				retry = time.After(time.Until(next))
+			}
 		} else if ctx.Err() == nil {
 			retry = time.After(failureRetry)
 			if text := err.Error(); text != l.failing {
@@ -166,23 +169,31 @@ func (l *Loop) forward(ctx context.Context) {
 	}
 }
 
-// pass plans from the objects and tells the speaker.
-func (l *Loop) pass(ctx context.Context) error {
+// pass plans from the objects and tells the speaker. It returns when the plan is another one although nothing has changed; zero for never.
+func (l *Loop) pass(ctx context.Context) (next time.Time, err error) {
 	in, err := l.o.Objects.Read(ctx)
 	if err != nil {
-		return err
+		return next, err
 	}
 	if len(in.Filters) > 0 { // only their rules by interface need the links
 		if in.Links, err = l.o.Links(); err != nil {
-			return fmt.Errorf("list links: %w", err)
+			return next, fmt.Errorf("list links: %w", err)
 		}
 	}
-	in.PodAddresses, in.Draining = l.podAddresses(), l.drained.Load()
+	in.PodAddresses, in.Draining, in.Now = l.podAddresses(), l.drained.Load(), time.Now()
+	l.mu.Lock()
+	in.Announced, in.Ending = l.plan.Announcements, l.plan.Ending
+	l.mu.Unlock()
 	plan := bgpplan.Make(in)
 	l.adoptPlan(plan, in)
+	for _, e := range plan.Ending {
+		if next.IsZero() || e.Until.Before(next) {
+			next = e.Until
+		}
+	}
 	defer loops.Ring(l.report)
 	if len(plan.Sessions) == 0 && !l.started.Load() {
-		return nil
+		return next, nil
 	}
 	l.connect(ctx)
 	within, cancel := context.WithTimeout(ctx, applyWithin)
@@ -190,7 +201,7 @@ func (l *Loop) pass(ctx context.Context) error {
 	if _, err := l.o.Speaker.Apply(within, plan); err != nil && ctx.Err() == nil {
 		l.o.Log.V(1).Info("The speaker has not taken the plan yet", "reason", err.Error())
 	}
-	return nil
+	return next, nil
 }
 
 // adoptPlan makes a plan the one that the datapath and the reports go by.

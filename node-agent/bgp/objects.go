@@ -147,19 +147,18 @@ func (o *CachedObjects) useBlock(object client.Object, gone bool) {
 
 // ownParts returns what this node has of a block: all of it, or ranges that it was lent.
 func (o *CachedObjects) ownParts(b *v1alpha1.IPBlock) []bgpplan.Block {
-	var texts []string
+	var out []bgpplan.Block
+	add := func(text string, lent bool) {
+		if cidr, err := netip.ParsePrefix(text); err == nil { // the API admits no other
+			out = append(out, bgpplan.Block{CIDR: cidr.Masked(), Pool: b.Spec.Pool, Lent: lent})
+		}
+	}
 	if b.Spec.Node == o.node {
-		texts = append(texts, b.Spec.CIDR)
+		add(b.Spec.CIDR, false)
 	}
 	for _, l := range b.Spec.Lent {
 		if l.Granted && l.Node == o.node {
-			texts = append(texts, l.CIDR)
-		}
-	}
-	var out []bgpplan.Block
-	for _, text := range texts {
-		if cidr, err := netip.ParsePrefix(text); err == nil { // the API admits no other
-			out = append(out, bgpplan.Block{CIDR: cidr.Masked(), Pool: b.Spec.Pool})
+			add(l.CIDR, true)
 		}
 	}
 	return out

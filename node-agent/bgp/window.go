@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
@@ -40,7 +41,11 @@ func (w Window) String() string {
 		s.WriteByte('\n')
 	}
 	for _, a := range w.Plan.Announcements {
-		fmt.Fprintf(&s, "announce %s (%s)\n", a.Prefix, a.Source)
+		fmt.Fprintf(&s, "announce %s (%s)", a.Prefix, a.Source)
+		if i := slices.IndexFunc(w.Plan.Ending, func(e bgpplan.Ending) bool { return e.Prefix == a.Prefix }); i >= 0 {
+			fmt.Fprintf(&s, " until %s, when others that have taken its place are known", w.Plan.Ending[i].Until.UTC().Format("15:04:05Z"))
+		}
+		s.WriteByte('\n')
 	}
 	for _, p := range w.Plan.Problems {
 		fmt.Fprintf(&s, "# problem: %s %s: %s\n", p.Kind, p.Name, p.Message)

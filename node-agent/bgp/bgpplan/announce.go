@@ -23,10 +23,13 @@ func (p *planner) announcements() []Announcement {
 	for _, pool := range p.in.Pools {
 		silent[pool.Name] = !pool.Export
 	}
-	for _, b := range p.in.Blocks {
-		if !silent[b.Pool] {
-			add(b.CIDR.Masked(), SourceBlock)
-		}
+	blocks := p.joinBlocks(slices.DeleteFunc(slices.Clone(p.in.Blocks), func(b Block) bool { return silent[b.Pool] }))
+	for _, prefix := range blocks {
+		add(prefix, SourceBlock)
+	}
+	p.plan.Ending = p.ending(blocks)
+	for _, e := range p.plan.Ending {
+		add(e.Prefix, SourceBlock)
 	}
 	for _, outside := range OutsideBlocks(p.in.PodAddresses, p.in.Blocks) {
 		if !silent[outside.Pool] {
@@ -55,28 +58,33 @@ func (p *planner) withCommunities(found map[netip.Prefix]AnnouncementSource) []A
 	list := make([]Announcement, 0, len(found))
 	for prefix, source := range found {
 		a := Announcement{Prefix: prefix, Source: source, NextHop: p.self.address(prefix.Addr())}
-		for _, adv := range p.config.PrefixAdvertisements {
-			cover, err := netip.ParsePrefix(adv.CIDR)
-			if err != nil || !contains(cover, prefix) {
-				continue
-			}
-			for _, c := range adv.Communities {
-				switch {
-				case !bgpcheck.ValidCommunity(string(c)): // which is among the problems of the BGPConfiguration
-				case strings.Count(string(c), ":") == 2:
-					a.LargeCommunities = append(a.LargeCommunities, string(c))
-				default:
-					a.Communities = append(a.Communities, string(c))
-				}
-			}
-		}
-		slices.Sort(a.Communities)
-		slices.Sort(a.LargeCommunities)
-		a.Communities, a.LargeCommunities = slices.Compact(a.Communities), slices.Compact(a.LargeCommunities)
+		a.Communities, a.LargeCommunities = p.communities(prefix)
 		list = append(list, a)
 	}
 	slices.SortFunc(list, func(a, b Announcement) int { return comparePrefix(a.Prefix, b.Prefix) })
 	return list
+}
+
+// communities returns those of the prefixAdvertisements that cover a prefix.
+func (p *planner) communities(prefix netip.Prefix) (standard, large []string) {
+	for _, adv := range p.config.PrefixAdvertisements {
+		cover, err := netip.ParsePrefix(adv.CIDR)
+		if err != nil || !contains(cover, prefix) {
+			continue
+		}
+		for _, c := range adv.Communities {
+			switch {
+			case !bgpcheck.ValidCommunity(string(c)): // which is among the problems of the BGPConfiguration
+			case strings.Count(string(c), ":") == 2:
+				large = append(large, string(c))
+			default:
+				standard = append(standard, string(c))
+			}
+		}
+	}
+	slices.Sort(standard)
+	slices.Sort(large)
+	return slices.Compact(standard), slices.Compact(large)
 }
 
 // exportPrefixes returns the pools without disableBGPExport.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -34,6 +35,8 @@ type Pool struct {
 type Block struct {
 	CIDR netip.Prefix
 	Pool string
+	// Lent says that it is a range of another node's block.
+	Lent bool
 }
 
 // PodAddress is an address of a pod of this node.
@@ -61,6 +64,10 @@ type Input struct {
 	Passwords      Passwords
 	// Draining withdraws all that the node announces, and keeps the sessions.
 	Draining bool
+	// Announced and Ending are those of the last plan, and Now is the time: what takes the place of others is announced besides them for a while.
+	Announced []Announcement
+	Ending    []Ending
+	Now       time.Time
 }
 
 // SecretsOf returns the names of the Secrets that hold passwords of this node's sessions, sorted.

@@ -14,6 +14,8 @@ type Plan struct {
 	Global        Global
 	Sessions      []Session
 	Announcements []Announcement
+	// Ending are those of the announcements that end at some time although nothing else changes.
+	Ending []Ending
 	// PeerRoutes are the host routes that BGPPeers with reachableBy need in the kernel.
 	PeerRoutes []plan.PeerRoute
 	// ExportPrefixes are the pools that BGP may export. A route reflector passes learned routes inside them to routers

@@ -45,7 +45,9 @@ func (p *Planner) SetBlock(b Block) bool {
 	if b.Node == p.in.Node || !p.DropBlock(b.CIDR) {
 		return false
 	}
+	p.touchJoined(b.CIDR)
 	p.blocks[b.CIDR] = b
+	p.touchJoined(b.CIDR)
 	p.countBlock(b.Pool, 1)
 	n := p.node(b.Node)
 	at, _ := slices.BinarySearchFunc(n.blocks, b, compareBlocks)
@@ -65,7 +67,9 @@ func (p *Planner) DropBlock(cidr netip.Prefix) bool {
 	if !known {
 		return true
 	}
+	p.touchJoined(cidr)
 	delete(p.blocks, cidr)
+	p.touchJoined(cidr)
 	p.countBlock(b.Pool, -1)
 	for _, a := range b.NodeAddresses {
 		p.addMember(a, -1)
@@ -99,11 +103,12 @@ func (p *Planner) SetLearned(routes []LearnedRoute) {
 		}
 		dst := l.Prefix.Masked()
 		if len(l.NextHops) == 0 {
-			delete(p.learned, dst)
+			p.dropLearned(dst)
 		} else {
-			p.learned[dst] = l.NextHops
+			p.setLearned(dst, l.NextHops)
 		}
 		p.dirty[dst] = true
+		p.touchBlocks(dst)
 	}
 }
 
@@ -114,7 +119,7 @@ func (p *Planner) enterLearned(routes []LearnedRoute) {
 			continue
 		}
 		if dst := l.Prefix.Masked(); !p.isLearned(dst) {
-			p.learned[dst] = l.NextHops
+			p.setLearned(dst, l.NextHops)
 		}
 	}
 }

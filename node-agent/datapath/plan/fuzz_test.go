@@ -289,6 +289,20 @@ func chaos(r *rand.Rand) Input {
 	for range r.IntN(8) {
 		in.Blocks = append(in.Blocks, Block{CIDR: prefix(), Pool: name(), Node: name(), NodeAddresses: addresses(), Created: time.Unix(int64(r.IntN(3)), 0)})
 	}
+	for i := range byte(r.IntN(9)) { // neighbours, some of which are announced as one
+		b := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, i * 32}), 27)
+		node := []string{"b", "b", "b", "c", "a"}[r.IntN(5)]
+		in.Blocks = append(in.Blocks, Block{CIDR: b, Pool: "a", Node: node, NodeAddresses: addresses()})
+		if r.IntN(2) == 0 {
+			in.Learned = append(in.Learned, LearnedRoute{netip.PrefixFrom(b.Addr(), 27-r.IntN(4)).Masked(), addresses()})
+		}
+		if r.IntN(4) == 0 {
+			in.Blocks = append(in.Blocks, Block{CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, i*32 + 8}), 29), Pool: "a", Node: "c", Lender: node, NodeAddresses: addresses()})
+		}
+	}
+	if r.IntN(2) == 0 {
+		in.Pools = append(in.Pools, Pool{Name: "a", CIDR: netip.MustParsePrefix("10.0.0.0/16"), Encapsulation: modes[r.IntN(len(modes))]})
+	}
 	for range r.IntN(4) {
 		in.Endpoints = append(in.Endpoints, Endpoint{Interface: name(), Addresses: addresses(), Pools: []string{name()}, Ready: r.IntN(2) == 0})
 	}

@@ -12,6 +12,9 @@ import (
 // learn turns what was learned for a destination into a route, or notes why it is refused.
 func (p *Planner) learn(dst netip.Prefix, v *verdict) (Route, bool) {
 	hops, ok := p.learned[dst]
+	if b, block := p.blocks[dst]; !ok && block {
+		hops, ok = p.learnedOver(b)
+	}
 	if !ok {
 		return Route{}, false
 	}

@@ -28,6 +28,7 @@ type Planner struct {
 	nodes   map[string]*node       // those that have such blocks
 	pods    map[netip.Prefix]string
 	learned map[netip.Prefix][]netip.Addr
+	lengths map[length]int     // of learned, how many there are
 	members map[netip.Addr]int // addresses of nodes, with how many places say so
 	// blocksOf counts the blocks of each pool, this node's included.
 	blocksOf map[string]int
@@ -75,7 +76,7 @@ func New(in Input) *Planner {
 	p := &Planner{
 		pools: map[string]Pool{}, links: map[tunnel]*Link{}, peers: map[netip.Prefix]peer{}, resolved: map[netip.Addr]NextHop{},
 		conflicts: map[string]bool{}, blocksOf: map[string]int{}, blocks: make(map[netip.Prefix]Block, len(in.Blocks)), nodes: map[string]*node{},
-		pods: map[netip.Prefix]string{}, learned: make(map[netip.Prefix][]netip.Addr, len(in.Learned)), members: map[netip.Addr]int{},
+		pods: map[netip.Prefix]string{}, learned: make(map[netip.Prefix][]netip.Addr, len(in.Learned)), lengths: map[length]int{}, members: map[netip.Addr]int{},
 		keep: map[string]bool{}, routes: make(map[netip.Prefix]Route, len(in.Blocks)+len(in.Learned)), counts: map[RouteCount]int32{},
 		problems: map[netip.Prefix][]Problem{}, refused: map[netip.Prefix]string{}, neighbours: map[Neighbour]int{}, fdb: map[FDBEntry]int{},
 		dirty: map[netip.Prefix]bool{}, dirtyNodes: map[string]bool{}, building: true, filtered: true,

@@ -37,6 +37,11 @@ var gateway = netip.PrefixFrom(names.GatewayV4, 32)
 // this node, a block of another node, a BGP peer off the link, a learned route.
 func (p *Planner) decide(dst netip.Prefix) verdict {
 	var v verdict
+	if p.isLearned(dst) {
+		if _, joined := p.joined(dst); joined {
+			return v // its blocks have the route
+		}
+	}
 	learned, isLearned := p.learn(dst, &v)
 	if p.ownDestination(dst, &v) {
 		return v

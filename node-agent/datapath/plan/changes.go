@@ -46,12 +46,12 @@ func (p *Planner) SetBlock(b Block) bool {
 		return false
 	}
 	p.touchJoined(b.CIDR)
-	p.blocks[b.CIDR] = b
+	p.blocks[b.CIDR] = &b
 	p.touchJoined(b.CIDR)
 	p.countBlock(b.Pool, 1)
 	n := p.node(b.Node)
-	at, _ := slices.BinarySearchFunc(n.blocks, b, compareBlocks)
-	n.blocks = slices.Insert(n.blocks, at, b)
+	at, _ := slices.BinarySearchFunc(n.blocks, b, func(have *Block, b Block) int { return compareBlocks(*have, b) })
+	n.blocks = slices.Insert(n.blocks, at, &b)
 	p.touch(n, b.CIDR)
 	return true
 }
@@ -75,7 +75,7 @@ func (p *Planner) DropBlock(cidr netip.Prefix) bool {
 		p.addMember(a, -1)
 	}
 	n := p.nodes[b.Node]
-	n.blocks = slices.DeleteFunc(n.blocks, func(o Block) bool { return o.CIDR == cidr })
+	n.blocks = slices.DeleteFunc(n.blocks, func(o *Block) bool { return o.CIDR == cidr })
 	p.touch(n, cidr)
 	return true
 }

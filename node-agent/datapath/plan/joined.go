@@ -26,7 +26,7 @@ func (p *Planner) joined(dst netip.Prefix) ([]Block, bool) {
 func (p *Planner) appendBlocks(blocks []Block, dst netip.Prefix) ([]Block, bool) {
 	if b, ok := p.blocks[dst]; ok && b.Lender == "" {
 		like := len(blocks) == 0 || blocks[0].Node == b.Node && blocks[0].Pool == b.Pool
-		return append(blocks, b), like
+		return append(blocks, *b), like
 	}
 	if dst.IsSingleIP() {
 		return blocks, false

@@ -13,7 +13,7 @@ import (
 func (p *Planner) learn(dst netip.Prefix, v *verdict) (Route, bool) {
 	hops, ok := p.learned[dst]
 	if b, block := p.blocks[dst]; !ok && block {
-		hops, ok = p.learnedOver(b)
+		hops, ok = p.learnedOver(*b)
 	}
 	if !ok {
 		return Route{}, false
@@ -42,8 +42,9 @@ func (p *Planner) refuses(dst netip.Prefix) string {
 		return "its addresses are not global unicast"
 	}
 	block, isBlock := p.blocks[dst]
+	lentByUs := isBlock && block.Lender == p.in.Node
 	for _, own := range p.own {
-		if block.Lender != p.in.Node && inside(dst, own.CIDR) {
+		if !lentByUs && inside(dst, own.CIDR) {
 			return fmt.Sprintf("it lies in this node's block %s", own.CIDR)
 		}
 	}

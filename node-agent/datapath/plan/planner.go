@@ -24,8 +24,8 @@ type Planner struct {
 	conflicts map[string]bool // pools that touch the infrastructure
 	fixed     Plan            // what no block, pod or learned route changes
 
-	blocks  map[netip.Prefix]Block // of other nodes
-	nodes   map[string]*node       // those that have such blocks
+	blocks  map[netip.Prefix]*Block // of other nodes; a large cluster has many, so each is in memory once
+	nodes   map[string]*node        // those that have such blocks
 	pods    map[netip.Prefix]string
 	learned map[netip.Prefix][]netip.Addr
 	lengths map[length]int     // of learned, how many there are
@@ -53,13 +53,28 @@ type Planner struct {
 // node is another node with its blocks.
 type node struct {
 	name   string
-	blocks []Block // oldest first, then lowest
-	// vtep is the IPv4 address of each tunnel's end: the first address of the first block of a pool that uses it.
-	vtep map[tunnel]netip.Addr
-	mac  vtepMAC
+	blocks []*Block // oldest first, then lowest
+	// vteps are the IPv4 addresses of tunnels' ends, at most one for each tunnel: the first address of the first block of a pool that uses it.
+	vteps []vtep
+	mac   vtepMAC
 	// neighbours and fdb are what is planned for the node.
 	neighbours []Neighbour
 	fdb        []FDBEntry
+}
+
+// vtep is another node's end of a tunnel.
+type vtep struct {
+	tunnel  tunnel
+	address netip.Addr
+}
+
+func (n *node) vtep(t tunnel) (netip.Addr, bool) {
+	for _, v := range n.vteps {
+		if v.tunnel == t {
+			return v.address, true
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // Make plans a node.
@@ -75,7 +90,7 @@ func New(in Input) *Planner {
 	}
 	p := &Planner{
 		pools: map[string]Pool{}, links: map[tunnel]*Link{}, peers: map[netip.Prefix]peer{}, resolved: map[netip.Addr]NextHop{},
-		conflicts: map[string]bool{}, blocksOf: map[string]int{}, blocks: make(map[netip.Prefix]Block, len(in.Blocks)), nodes: map[string]*node{},
+		conflicts: map[string]bool{}, blocksOf: map[string]int{}, blocks: make(map[netip.Prefix]*Block, len(in.Blocks)), nodes: map[string]*node{},
 		pods: map[netip.Prefix]string{}, learned: make(map[netip.Prefix][]netip.Addr, len(in.Learned)), lengths: map[length]int{}, members: map[netip.Addr]int{},
 		keep: map[string]bool{}, routes: make(map[netip.Prefix]Route, len(in.Blocks)+len(in.Learned)), counts: map[RouteCount]int32{},
 		problems: map[netip.Prefix][]Problem{}, refused: map[netip.Prefix]string{}, neighbours: map[Neighbour]int{}, fdb: map[FDBEntry]int{},
@@ -184,9 +199,9 @@ func (p *Planner) addBlock(b Block) {
 		p.own = append(p.own, b)
 		return
 	}
-	p.blocks[b.CIDR] = b
+	p.blocks[b.CIDR] = &b
 	n := p.node(b.Node)
-	n.blocks = append(n.blocks, b)
+	n.blocks = append(n.blocks, &b)
 }
 
 func usable(b Block) (Block, bool) {
@@ -213,7 +228,7 @@ func (p *Planner) node(name string) *node {
 // findVTEPs finds a node's ends of tunnels. Nodes need not agree on them: a static neighbour entry resolves them. For a node that has only
 // ranges of other nodes' blocks, an address of one of these stands for its end, whether a pod has it or not: the kernel only looks for its neighbour entry.
 func (p *Planner) findVTEPs(n *node) {
-	n.vtep = nil
+	n.vteps = nil
 	for _, lent := range []bool{false, true} {
 		p.findVTEPsIn(n, lent)
 	}
@@ -227,11 +242,8 @@ func (p *Planner) findVTEPsIn(n *node, lent bool) {
 			if (b.Lender != "") != lent || nothing || !b.CIDR.Addr().Is4() || !uses(pool.Encapsulation, t) && !uses(pool.Sending, t) {
 				continue
 			}
-			if _, known := n.vtep[t]; !known {
-				if n.vtep == nil {
-					n.vtep = make(map[tunnel]netip.Addr, 1)
-				}
-				n.vtep[t] = b.CIDR.Addr()
+			if _, known := n.vtep(t); !known {
+				n.vteps = append(n.vteps, vtep{t, b.CIDR.Addr()})
 			}
 		}
 	}

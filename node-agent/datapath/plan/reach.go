@@ -47,7 +47,7 @@ func (p *Planner) decide(dst netip.Prefix) verdict {
 		return v
 	}
 	if b, ok := p.blocks[dst]; ok {
-		p.reach(b, learned, isLearned, &v)
+		p.reach(*b, learned, isLearned, &v)
 		if _, peer := p.peers[dst]; peer {
 			v.refused = p.peers[dst].refused(dst)
 		}

@@ -73,7 +73,7 @@ func (t vxlanTunnel) way(l *Link, b Block, remote netip.Addr, n *node) (way, boo
 	mac := n.vtepMAC()
 	hop := NextHop{Via: mac.linkLocal, Device: l.Name}
 	if b.CIDR.Addr().Is4() {
-		vtep, ok := n.vtep[t]
+		vtep, ok := n.vtep(t)
 		if !ok {
 			return way{}, false // blocks of one address only: nothing that a VTEP could have
 		}

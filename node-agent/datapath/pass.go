@@ -222,10 +222,14 @@ func (l *Loop) finish(pools []cluster.Pool, looked bool) error {
 }
 
 // endpointsForPlan returns the pods' interfaces. Those that are being made or taken away are left as they are found, and so
-// are those that the kernel did not show: their pod is gone, or the link is about to be mended.
+// are those that the kernel did not show: their pod is gone, or the link is about to be mended. Nothing is left of one that is being
+// taken away and has no link.
 func endpointsForPlan(endpoints []addressbook.Endpoint, links map[string]bool) []plan.Endpoint {
 	out := make([]plan.Endpoint, 0, len(endpoints))
 	for _, e := range endpoints {
+		if e.State == addressbook.Releasing && !links[e.Interface] {
+			continue
+		}
 		ready := e.State == addressbook.Ready && links[e.Interface]
 		out = append(out, plan.Endpoint{Interface: e.Interface, Addresses: e.Addresses, Pools: e.Pools, Ready: ready})
 	}

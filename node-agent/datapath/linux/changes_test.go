@@ -216,3 +216,56 @@ func TestLeadsTo(t *testing.T) {
 		}
 	}
 }
+
+// TestARouteThatYieldsToAPod brings back what drops the packets to an address without a pod, and never takes a pod's route away that an
+// ADD has made after the look at the kernel.
+func TestARouteThatYieldsToAPod(t *testing.T) {
+	a := enter(t)
+	watch(t, a)
+	in := input()
+	addresses := []netip.Addr{netip.MustParseAddr("10.0.1.5"), netip.MustParseAddr("fd00::45")}
+	for i, address := range addresses { // first they are another node's, then lent to this one
+		in.Blocks = append(in.Blocks, plan.Block{CIDR: netip.PrefixFrom(address, address.BitLen()), Pool: in.Pools[i].Name, Node: "b", NodeAddresses: in.Blocks[1].NodeAddresses, Lender: "c"})
+	}
+	apply(t, a, in)
+	expect(t, routes(t), "10.0.1.5 via 192.168.0.2 dev eth0", "fd00::45 via fd01::2 dev eth0")
+	for i := range addresses {
+		in.Blocks[len(in.Blocks)-1-i].Node = "a"
+	}
+	wire := func() {
+		run(t, "ip route replace 10.0.1.5 dev cw00000000002 proto 202 scope link")
+		run(t, "ip -6 route replace fd00::45 dev cw00000000002 proto 202")
+	}
+	ofPod := []string{"10.0.1.5 dev cw00000000002 scope link", "fd00::45 dev cw00000000002"}
+	dropped := []string{"blackhole 10.0.1.5", "blackhole fd00::45 dev lo"}
+
+	in.Tunnels = observe(t, a).Tunnels
+	p := plan.New(in)
+	wire() // an ADD comes between the look and the plan
+	if r := a.Apply(context.Background(), p.Plan()); len(r.Failures) > 0 {
+		t.Fatal(r.Failures)
+	}
+	expect(t, routes(t), ofPod...)
+
+	run(t, "ip route del 10.0.1.5")
+	run(t, "ip -6 route del fd00::45")
+	apply(t, a, in)
+	expect(t, routes(t), dropped...)
+	if r := apply(t, a, in); r.Changes != 0 {
+		t.Errorf("%d changes of what was there", r.Changes)
+	}
+	observe(t, a)
+	wire() // the pod takes its place at once
+	if r := a.Apply(context.Background(), p.Plan()); len(r.Failures) > 0 {
+		t.Fatal(r.Failures)
+	}
+	expect(t, routes(t), ofPod...)
+
+	pod := plan.Endpoint{Interface: "cw00000000002", Addresses: addresses, Pools: []string{"four", "six"}}
+	in.Endpoints = append(in.Endpoints, pod) // it is being wired or taken away
+	apply(t, a, in)
+	expect(t, routes(t), ofPod...)
+	in.Endpoints = in.Endpoints[:len(in.Endpoints)-1] // somebody has left its route
+	apply(t, a, in)
+	expect(t, routes(t), dropped...)
+}

@@ -48,11 +48,12 @@ func (a *Applier) changeRoutes(changes []plan.RouteChange, r *report) {
 	a.remove(gone, r)
 }
 
-// additions are routes to be added or replaced.
+// additions are routes to be added or replaced, after those that are in their way are gone.
 type additions struct {
-	batch   batch
-	planned []plan.Route
-	wanted  []route
+	inTheWay []extraRoute
+	batch    batch
+	planned  []plan.Route
+	wanted   []route
 }
 
 // compare notes a route for add if the kernel does not show it as planned.
@@ -68,6 +69,10 @@ func (a *Applier) compare(p plan.Route, missing *additions, r *report) {
 	case there && have == want:
 		return
 	}
+	if there && p.Yields() { // not in one step: a pod's route may have come since the look, and must not be replaced
+		missing.inTheWay = append(missing.inTheWay, extraRoute{p.Dst, have})
+		there = false
+	}
 	// Without a route of ours there, one of somebody else must not be replaced.
 	flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL
 	if there {
@@ -79,10 +84,14 @@ func (a *Applier) compare(p plan.Route, missing *additions, r *report) {
 
 // add adds and replaces routes.
 func (a *Applier) add(missing *additions, r *report) {
+	a.remove(missing.inTheWay, r)
 	for i, err := range a.conn.do(&missing.batch) {
 		p, want := missing.planned[i], missing.wanted[i]
 		if errors.Is(err, unix.EEXIST) {
 			err = a.reconsider(p, want, err)
+		}
+		if errors.Is(err, errPodCame) {
+			continue
 		}
 		if podGone := errors.Is(err, unix.ENODEV) && names.IsHostInterface(p.NextHop.Device); podGone {
 			continue
@@ -128,7 +137,10 @@ func (a *Applier) hop(n plan.NextHop) (hop, error) {
 	return hop{via: n.Via, link: link, onLink: n.OnLink}, err
 }
 
-// reconsider looks at the route that is in the way: one of ours that an ADD has made since Read is taken over.
+// errPodCame says that a route which yields to pods has met a pod's.
+var errPodCame = errors.New("a pod has the address now")
+
+// reconsider looks at the route that is in the way: one of ours that an ADD has made since Read is taken over, or yielded to.
 func (a *Applier) reconsider(p plan.Route, want route, cause error) error {
 	found, err := a.nl.RouteGetWithOptions(p.Dst.Addr().AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
 	if err != nil || len(found) != 1 || !ours(uint8(found[0].Protocol)) {
@@ -136,6 +148,9 @@ func (a *Applier) reconsider(p plan.Route, want route, cause error) error {
 	}
 	if !leadsTo(found[0].Dst, p.Dst) {
 		return cause
+	}
+	if p.Yields() {
+		return errPodCame
 	}
 	var b batch
 	b.route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, p.Dst, want)
@@ -162,7 +177,7 @@ func (a *Applier) removeRoutes(target plan.Plan, r *report) {
 	stale := a.table.extra
 	a.table.extra = nil
 	for dst, have := range a.table.routes {
-		if !inPlan(target, dst) && !(have.more == "" && keep[have.hop.link]) {
+		if !inPlan(target, dst) && !slices.Contains(target.KeepTo, dst) && !(have.more == "" && keep[have.hop.link]) {
 			stale = append(stale, extraRoute{dst, have})
 		}
 	}

@@ -142,7 +142,9 @@ func (k *Kernel) Apply(_ context.Context, p plan.Plan) kernel.Report {
 		routes[route.Dst] = true
 		r.route(route)
 	}
-	prune(r, k.routes, func(dst netip.Prefix, have plan.Route) bool { return routes[dst] || keep[have.NextHop.Device] })
+	prune(r, k.routes, func(dst netip.Prefix, have plan.Route) bool {
+		return routes[dst] || keep[have.NextHop.Device] || slices.Contains(p.KeepTo, dst)
+	})
 	prune(r, k.neighbours, func(at key, _ string) bool { return neighbours[at] })
 	prune(r, k.fdb, func(at fdbKey, _ netip.Addr) bool { return fdb[at] })
 	prune(r, k.addresses, func(a plan.Address, _ bool) bool { return slices.Contains(p.Addresses, a) })

@@ -294,7 +294,8 @@ func (p *Planner) enter(dst netip.Prefix, v verdict) {
 	if p.building {
 		return
 	}
-	kept := before.Source == RouteSourceEndpoint && p.keep[before.NextHop.Device] // the pod is being made or taken away
+	// The pod is being made or taken away.
+	kept := before.Source == RouteSourceEndpoint && p.keep[before.NextHop.Device] || before.Yields() && p.held[dst]
 	if v.ok || !kept {
 		p.pending.Routes = append(p.pending.Routes, RouteChange{Dst: dst, Route: v.route, Gone: !v.ok})
 	}

@@ -84,7 +84,7 @@ func FuzzIncremental(f *testing.F) {
 				shown = state(want)
 			}
 			shown.change(planner.Flush())
-			shown.unlink(in.Endpoints)
+			shown.unlink(in.Endpoints, want.KeepTo)
 			if have := planner.Plan(); have.String() != want.String() {
 				t.Fatalf("one at a time:\n%s\nat once:\n%s", have, want)
 			}
@@ -190,8 +190,11 @@ func state(p Plan) applied {
 	return a
 }
 
-// unlink takes away the routes of pods that were left as found, because they were being taken away.
-func (a *applied) unlink(endpoints []Endpoint) {
+// unlink takes away the routes that were left as found, because their pods were being made or taken away.
+func (a *applied) unlink(endpoints []Endpoint, keepTo []netip.Prefix) {
+	for _, dst := range keepTo {
+		delete(a.routes, dst)
+	}
 	for dst, r := range a.routes {
 		there := slices.ContainsFunc(sortedEndpoints(endpoints), func(e Endpoint) bool { return e.Ready && e.Interface == r.NextHop.Device })
 		if r.Source == RouteSourceEndpoint && r.NextHop.Device != "lo" && !there {
@@ -305,6 +308,14 @@ func chaos(r *rand.Rand) Input {
 	}
 	for range r.IntN(4) {
 		in.Endpoints = append(in.Endpoints, Endpoint{Interface: name(), Addresses: addresses(), Pools: []string{name()}, Ready: r.IntN(2) == 0})
+	}
+	for _, e := range in.Endpoints { // blocks of one address
+		for _, a := range e.Addresses {
+			taken := slices.ContainsFunc(in.Blocks, func(b Block) bool { return b.CIDR.IsSingleIP() && b.CIDR.Addr() == a.WithZone("") })
+			if r.IntN(2) == 0 && !taken {
+				in.Blocks = append(in.Blocks, Block{CIDR: netip.PrefixFrom(a, a.BitLen()), Pool: name(), Node: name()})
+			}
+		}
 	}
 	for range r.IntN(6) {
 		in.Learned = append(in.Learned, LearnedRoute{prefix(), addresses()})

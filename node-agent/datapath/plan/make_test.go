@@ -111,6 +111,13 @@ func TestModes(t *testing.T) {
 		{name: "blocks of one address", e4: none, in: func(in *Input) {
 			in.Blocks = []Block{block("10.0.0.1/32", "four", "a", 1), block("10.0.1.1/32", "four", "b", 1, "192.168.0.2")}
 		}, want: []string{"10.0.0.1 dev cw1 proto 202 scope link", "10.0.1.1 via 192.168.0.2 dev eth0 proto 202"}},
+		{name: "blocks of one address without a pod", e4: none, e6: none, in: func(in *Input) {
+			in.Blocks = []Block{block("10.0.0.9/32", "four", "a", 1), block("fd00::9/128", "six", "a", 1)}
+			in.Endpoints = nil
+		}, want: []string{"blackhole 10.0.0.9 proto 202", "blackhole fd00::9 proto 202"}},
+		{name: "a block of one address whose pod is being wired", e4: none, in: func(in *Input) {
+			in.Blocks, in.Endpoints[0].Ready = []Block{block("10.0.0.1/32", "four", "a", 1)}, false
+		}, want: []string{"# routes of cw1 are left as they are", "# the route to 10.0.0.1 is left as it is"}},
 		{name: "a pod that is being wired", e4: none, in: func(in *Input) { in.Endpoints[0].Ready = false; in.Blocks = nil },
 			want: []string{"# routes of cw1 are left as they are"}},
 		{name: "no module vxlan", e4: vxlanCross, in: func(in *Input) { delete(in.Capabilities.Links, KindVXLAN) }, want: append(own,
@@ -383,6 +390,40 @@ func TestALentAddressIsReachedWhereItIs(t *testing.T) {
 	for _, a := range Make(in).Addresses {
 		if a.Prefix.Addr() == lent.CIDR.Addr() {
 			t.Errorf("the tunnel has the address %s of a range that was lent", a.Prefix)
+		}
+	}
+}
+
+// TestABorrowedAddressWithoutAPodLeadsNowhere: by the route to the lender's block its packets would come back until their TTL ends. The
+// pod's route and the one that drops take turns, and what a pod that comes or goes has is left alone.
+func TestABorrowedAddressWithoutAPodLeadsNowhere(t *testing.T) {
+	in := cluster(none, "")
+	lent := block("10.0.1.5/32", "four", "a", 0, "192.168.0.1")
+	lent.Lender = "b"
+	in.Blocks, in.Endpoints = append(in.Blocks, lent), nil
+	p := New(in)
+	if r, _ := p.Planned(lent.CIDR); r.String() != "blackhole 10.0.1.5 proto 202" {
+		t.Fatalf("planned is %s", p.Plan())
+	}
+	for _, step := range []struct {
+		what      string
+		endpoints []Endpoint
+		want      string // the change
+	}{
+		{"a pod is being wired", []Endpoint{{Interface: "cw1", Addresses: []netip.Addr{lent.CIDR.Addr()}}}, ""},
+		{"it is there", []Endpoint{{Interface: "cw1", Addresses: []netip.Addr{lent.CIDR.Addr()}, Ready: true}}, "10.0.1.5 dev cw1 proto 202 scope link"},
+		{"it goes", []Endpoint{{Interface: "cw1", Addresses: []netip.Addr{lent.CIDR.Addr()}}}, ""},
+		{"it is gone", nil, "blackhole 10.0.1.5 proto 202"},
+	} {
+		p.SetEndpoints(step.endpoints)
+		got := ""
+		for _, c := range p.Flush().Routes {
+			if got += c.Route.String(); c.Gone {
+				got = "gone"
+			}
+		}
+		if got != step.want {
+			t.Errorf("%s: the change is %q, want %q", step.what, got, step.want)
 		}
 	}
 }

@@ -14,8 +14,9 @@ type Plan struct {
 	Neighbours []Neighbour
 	FDB        []FDBEntry
 	Routes     []Route
-	// Keep are the host ends whose routes are left as they are found.
+	// Keep are the host ends whose routes are left as they are found, KeepTo destinations of which the same holds.
 	Keep     []string
+	KeepTo   []netip.Prefix
 	Sysctls  []Sysctl
 	Firewall Firewall
 
@@ -81,6 +82,10 @@ type Route struct {
 
 // Blackhole says whether the route drops what it matches.
 func (r Route) Blackhole() bool { return r.NextHop.Device == "" }
+
+// Yields says whether the route may only be there as long as no pod has the address: then the pod's route has the same destination, and
+// an ADD makes it at any moment.
+func (r Route) Yields() bool { return r.Blackhole() && r.Dst.IsSingleIP() }
 
 // Equal compares routes.
 func (r Route) Equal(o Route) bool {

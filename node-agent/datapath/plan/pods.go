@@ -13,11 +13,12 @@ func (p *Planner) SetEndpoints(endpoints []Endpoint) {
 	if p.endpoints != nil && slices.EqualFunc(p.endpoints, sorted, Endpoint.equal) {
 		return
 	}
-	before := p.pods
-	p.endpoints, p.pods, p.keep, p.podProblems = sorted, make(map[netip.Prefix]string, 2*len(sorted)), map[string]bool{}, nil
+	before, held := p.pods, p.held
+	p.endpoints, p.pods, p.podProblems = sorted, make(map[netip.Prefix]string, 2*len(sorted)), nil
+	p.keep, p.held = map[string]bool{}, map[netip.Prefix]bool{}
 	for _, e := range sorted {
 		if !e.Ready {
-			p.keep[e.Interface] = true
+			p.hold(e)
 			continue
 		}
 		for _, a := range e.Addresses {
@@ -34,7 +35,22 @@ func (p *Planner) SetEndpoints(endpoints []Endpoint) {
 			p.dirty[dst] = true
 		}
 	}
+	for _, changed := range []map[netip.Prefix]bool{held, p.held} {
+		for dst := range changed {
+			p.dirty[dst] = p.dirty[dst] || held[dst] != p.held[dst]
+		}
+	}
 	p.pending.Sysctls = p.podSysctls()
+}
+
+// hold notes that the routes of an endpoint are left as they are found.
+func (p *Planner) hold(e Endpoint) {
+	p.keep[e.Interface] = true
+	for _, a := range e.Addresses {
+		if a = a.Unmap().WithZone(""); a.IsValid() {
+			p.held[netip.PrefixFrom(a, a.BitLen())] = true
+		}
+	}
 }
 
 func (p *Planner) addPod(a netip.Addr, device string) {

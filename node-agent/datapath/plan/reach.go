@@ -67,7 +67,8 @@ func (p *Planner) decide(dst netip.Prefix) verdict {
 }
 
 // ownDestination says whether a destination is this node's: a pod, the pods' gateway, or a block. The block's route drops
-// what no pod has, so that it does not leave by the default route.
+// what no pod has, so that it does not leave by the default route or, from a range that another node has lent, go back to that node.
+// A block of one address has no such route while a pod with the address is being made or taken away: what is there stays.
 func (p *Planner) ownDestination(dst netip.Prefix, v *verdict) bool {
 	own := Route{Dst: dst, Source: RouteSourceEndpoint, Protocol: names.RouteProtocol}
 	pod, isPod := p.pods[dst]
@@ -86,6 +87,9 @@ func (p *Planner) ownDestination(dst netip.Prefix, v *verdict) bool {
 			v.problems = append(v.problems, problem)
 			return false
 		}
+		if p.held[dst] {
+			return true
+		}
 		own.Source = RouteSourceBlock
 	default:
 		return false
@@ -98,9 +102,6 @@ func (p *Planner) ownDestination(dst netip.Prefix, v *verdict) bool {
 }
 
 func (p *Planner) isOwnBlock(dst netip.Prefix) bool {
-	if dst.IsSingleIP() {
-		return false
-	}
 	for _, b := range p.own {
 		if b.CIDR == dst {
 			return true

@@ -14,6 +14,12 @@ func (p *Planner) Plan() Plan {
 	out.Sysctls = slices.Concat(p.fixed.Sysctls, p.podSysctls())
 	out.EndpointMTU = p.EndpointMTU()
 	out.Keep = slices.Sorted(maps.Keys(p.keep))
+	for _, b := range p.own {
+		if b.CIDR.IsSingleIP() && p.held[b.CIDR] {
+			out.KeepTo = append(out.KeepTo, b.CIDR)
+		}
+	}
+	slices.SortFunc(out.KeepTo, ComparePrefixes)
 	out.Routes = make([]Route, 0, len(p.routes))
 	for _, r := range p.routes {
 		out.Routes = append(out.Routes, r)

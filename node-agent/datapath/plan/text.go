@@ -16,6 +16,9 @@ func (p Plan) String() string {
 	for _, k := range p.Keep {
 		fmt.Fprintf(&b, "# routes of %s are left as they are\n", k)
 	}
+	for _, dst := range p.KeepTo {
+		fmt.Fprintf(&b, "# the route to %s is left as it is\n", dst.Addr())
+	}
 	lines(&b, p.Sysctls)
 	b.WriteString(p.Firewall.String())
 	for _, m := range p.PodMTU {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ func TestAddressesTravel(t *testing.T) {
 	}))
 	t.Run("fixed", func(t *testing.T) { fixedAddressTravels(t, l) })
 	t.Run("two pods", func(t *testing.T) { twoPodsAskForOneAddress(t, l) })
+	t.Run("no pod", func(t *testing.T) { borrowedAddressWithoutAPod(t, l) })
 	checkConsistent(t, l)
 }
 
@@ -136,5 +138,60 @@ func twoPodsAskForOneAddress(t *testing.T, l *lab.Lab) {
 	}
 	if err := <-waiting; err != nil {
 		t.Errorf("the first pod is gone: %v", err)
+	}
+}
+
+// borrowedAddressWithoutAPod lets the pod of a borrowed address go while no controller takes the address back. Its packets end on the node that
+// has borrowed it; without a route there they would go round between this node and the lender. The next pod has the address again.
+func borrowedAddressWithoutAPod(t *testing.T, l *lab.Lab) {
+	ctx := t.Context()
+	address := netip.MustParseAddr("10.78.0.149")
+	ask := lab.PodOptions{Annotations: map[string]string{v1alpha1.AnnotationIPs: address.String()}}
+	start := func(node int, name string) *lab.Pod {
+		t.Helper()
+		p, err := l.StartPod(ctx, l.Nodes[node], "default/"+name, ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	stop := func(p *lab.Pod) {
+		t.Helper()
+		if err := l.StopPod(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	peers := []*lab.Pod{l.MustStartPod(t, 0, "default/near-lender"), l.MustStartPod(t, 1, "default/elsewhere"), l.MustStartPod(t, 2, "default/near")}
+	stop(start(0, "nobody-1")) // the block around the address is node 0's
+	borrower := start(2, "nobody-2")
+	l.AwaitMatrix(t, append(peers, borrower))
+	if err := l.StopController("controller", syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	stop(borrower)
+	l.Eventually(t, lab.Settle, "the node drops packets to the address", func() error {
+		out, err := l.Nodes[2].Run(ctx, "ip", "route", "show", "exact", address.String()+"/32")
+		if err != nil || !strings.Contains(out, "blackhole") {
+			return fmt.Errorf("its route is %q: %v", out, err)
+		}
+		return nil
+	})
+	for _, p := range peers {
+		out, err := p.Run(ctx, "ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", address.String())
+		if err == nil || strings.Contains(out, "exceeded") {
+			t.Errorf("from pod %s: %v: %s", p.Key(), err, out)
+		}
+	}
+	if err := l.StartController("controller-2"); err != nil {
+		t.Fatal(err)
+	}
+	var again *lab.Pod
+	l.Eventually(t, lab.Settle, "the next pod gets the address", func() (err error) {
+		again, err = l.StartPod(ctx, l.Nodes[2], "default/nobody-3", ask)
+		return err
+	})
+	l.AwaitMatrix(t, append(peers, again))
+	for _, p := range append(peers, again) {
+		stop(p)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/controllers"
 	"github.com/causeway-net/causeway/test/cluster"
 	"github.com/causeway-net/causeway/test/nextrelease"
 )
@@ -235,7 +236,8 @@ func (f *fixture) agentRestartsAfter(n *cluster.Node, signal string) {
 
 func (f *fixture) apiServerAway() {
 	f.ControlPlane.Kill()
-	time.Sleep(20 * time.Second) // That is what is tested.
+	// Longer than it takes a leader to give up. Kubernetes' own controllers try again after a time that doubles with each failure.
+	time.Sleep(controllers.DefaultOptions().LeaseDuration + 2*time.Second)
 	if err := f.ControlPlane.Restart(f.t.Context()); err != nil {
 		f.t.Fatal(err)
 	}
@@ -347,7 +349,7 @@ func (f *fixture) agents() (s appsv1.DaemonSetStatus, err error) {
 func (f *fixture) badVersions() {
 	f.badVersion("crashing", "echo this version is broken\nexit 1", func(s corev1.ContainerStatus) bool { return s.RestartCount >= 2 })
 	f.badVersion("sleeping", "exec sleep 1000000", func(s corev1.ContainerStatus) bool {
-		return s.State.Running != nil && time.Since(s.State.Running.StartedAt.Time) > 20*time.Second // The others would have had their turn.
+		return s.State.Running != nil && time.Since(s.State.Running.StartedAt.Time) > 10*time.Second // The others would have had their turn.
 	})
 }
 

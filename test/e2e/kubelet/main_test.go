@@ -47,7 +47,9 @@ func begin(t *testing.T, o cluster.Options) *fixture {
 }
 
 func (f *fixture) install() {
-	if err := f.Install(f.t.Context(), "--set=agent.minReadySeconds=2"); err != nil {
+	// An agent that hangs is found after half a minute, not after more than one.
+	const values = "agent.minReadySeconds=2,agent.livenessProbe.periodSeconds=5,agent.livenessProbe.timeoutSeconds=5"
+	if err := f.Install(f.t.Context(), "--set="+values); err != nil {
 		f.t.Fatal(err)
 	}
 	f.audit()

@@ -9,10 +9,8 @@ NODES ?= 3
 RUNTIME ?= containerd
 # Tests of several packages start a control plane each; more than two at once only wait for each other.
 TEST_PARALLEL ?= 2
-# LONG_TESTS take minutes each. They start first, the longest before the others, so that none of them runs alone at the end.
-LONG_TESTS := $(addprefix ./test/,e2e/kubelet e2e/cluster e2e/modes e2e/bgp e2e/tools simulation)
 # The packages whose tests `make test` runs.
-TESTS ?= $(LONG_TESTS) ./...
+TESTS ?= ./...
 
 BINARIES := causeway kubectl-causeway causeway-agent causeway-speaker causeway-controller lab lab-node
 CONTROL_PLANE := bin/etcd bin/kube-apiserver bin/kubectl
@@ -25,6 +23,8 @@ OUR_FLAGS := -s -w -X github.com/causeway-net/causeway/internal/version.tag=$(VE
 	-X github.com/causeway-net/causeway/internal/version.commit=$(COMMIT)
 # CLUSTER_PACKAGES are what `make cluster` needs besides.
 CLUSTER_PACKAGES := runc curl netcat-openbsd
+# CRIO_PACKAGES are what nodes with CRI-O need besides, and its program in C.
+CRIO_PACKAGES := conmon skopeo gcc libc6-dev
 # CONFORMANCE_PACKAGES are what Kubernetes' tests run inside of their pods besides.
 CONFORMANCE_PACKAGES := bind9-dnsutils libc-bin
 PACKAGES := iproute2 iputils-ping nftables tcpdump iperf3 jq kmod prometheus util-linux containernetworking-plugins bird2 frr \
@@ -43,9 +43,9 @@ lab-down: ## Stop the cluster; nothing of it is left
 	bin/lab down
 
 .PHONY: cluster
-cluster: deps cluster-deps build cluster-programs image ## Start a real cluster on this machine: kubelet, containerd, kube-proxy (NODES=3; ARGS="--subnets=2 --set NAME=VALUE")
-	@[ "$(RUNTIME)" = containerd ] || { echo "RUNTIME=$(RUNTIME): only containerd can be had here, as a Go module" >&2; exit 1; }
-	bin/cluster up --nodes $(NODES) $(ARGS)
+cluster: deps cluster-deps build cluster-programs image ## Start a real cluster on this machine: kubelet, a container runtime, kube-proxy (NODES=3, RUNTIME=containerd|crio; ARGS="--subnets=2 --set NAME=VALUE")
+	@[ "$(RUNTIME)" != crio ] || $(MAKE) --no-print-directory crio-programs
+	bin/cluster up --nodes $(NODES) --runtime $(RUNTIME) $(ARGS)
 
 .PHONY: cluster-down
 cluster-down: ## Stop the real cluster; nothing of it is left
@@ -57,7 +57,7 @@ conformance: deps cluster-deps conformance-deps build cluster-programs conforman
 	bin/cluster conformance --nodes $(NODES) $(ARGS)
 
 .PHONY: test
-test: deps cluster-deps build cluster-programs gitops-programs kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
+test: deps cluster-deps build cluster-programs crio-programs gitops-programs kernel ## Run all tests, end to end too (KERNEL=host|vm|auto, ARGS="-run ...")
 	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)"
 	@$(MAKE) --no-print-directory image ARCHITECTURES="$$(go env GOARCH)" VERSION=$(NEXT) ARCHIVE=bin/causeway-image-next.tar IMAGE_PROGRAMS=bin/image/next
 	cd image && go test ./...
@@ -126,6 +126,19 @@ $(CONTAINERD_PROGRAMS): bin/%: test/cluster/containerd/go.mod
 	cd test/cluster/containerd && CGO_ENABLED=0 go build -trimpath -tags "no_btrfs no_devmapper no_zfs no_aufs" -ldflags "-s -w" \
 	  -o ../../../$@ github.com/containerd/containerd/v2/cmd/$*
 	@touch $@
+
+# The other container runtime: a node of the real cluster has either.
+.PHONY: crio-programs
+crio-programs: crio-deps bin/crio bin/pinns
+
+bin/crio: test/cluster/crio/go.mod
+	@echo "building crio (once; then it is kept in bin/)"
+	cd test/cluster/crio && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../../$@ \
+	  -tags "containers_image_openpgp containers_image_ostree_stub exclude_graphdriver_btrfs exclude_graphdriver_devicemapper btrfs_noversion" github.com/cri-o/cri-o/cmd/crio
+	@touch $@
+
+bin/pinns: test/cluster/crio/go.mod | crio-deps
+	gcc -std=c99 -Os -static -s -o $@ $$(cd test/cluster/crio && go mod download github.com/cri-o/cri-o && go list -m -f '{{.Dir}}' github.com/cri-o/cri-o)/pinns/src/*.c
 
 bin/portmap: test/cluster/containerd/go.mod
 	cd test/cluster/containerd && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../../$@ github.com/containernetworking/plugins/plugins/meta/portmap
@@ -210,6 +223,10 @@ bin/gitops-crds.yaml: test/flux/go.mod test/argocd/go.mod
 cluster-deps:
 	@$(MAKE) --no-print-directory deps PACKAGES="$(CLUSTER_PACKAGES)"
 
+.PHONY: crio-deps
+crio-deps:
+	@$(MAKE) --no-print-directory deps PACKAGES="$(CRIO_PACKAGES)"
+
 .PHONY: conformance-deps
 conformance-deps:
 	@$(MAKE) --no-print-directory deps PACKAGES="$(CONFORMANCE_PACKAGES)"
@@ -265,7 +282,7 @@ manifests: bin/helm ## Write the manifests of config/ that the chart renders wit
 lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Check style and common mistakes, formatting, and that generated files and go.mod are current
 	@bad="$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go'))"; \
 	if [ -n "$$bad" ]; then echo "Format these files with gofmt -w: $$bad" >&2; exit 1; fi
-	@for module in . test/controlplane test/helm test/flux test/argocd test/cluster/containerd test/cluster/coredns test/cluster/images image; do \
+	@for module in . test/controlplane test/helm test/flux test/argocd test/cluster/containerd test/cluster/crio test/cluster/coredns test/cluster/images image; do \
 	  (cd $$module && go mod tidy -diff) || { echo "$$module/go.mod or go.sum is not tidy; run go mod tidy in $$module and commit it." >&2; exit 1; }; \
 	done
 	$< run ./...

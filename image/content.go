@@ -66,6 +66,8 @@ func gather(ctx context.Context, binaries, packages string) (*content, error) {
 	}
 	c.add("etc/passwd", 0o644, []byte("root:x:0:0:root:/:/sbin/nologin\ncauseway:x:65532:65532:causeway:/:/sbin/nologin\n"))
 	c.add("etc/group", 0o644, []byte("root:x:0:\ncauseway:x:65532:\n"))
+	// Runtimes name pods' network namespaces by either path.
+	c.files["var/run"] = file{link: "/run"}
 	return c, nil
 }
 

@@ -186,7 +186,7 @@ func checkLayer(t *testing.T, stream io.Reader) {
 		found[h.Name], _ = io.ReadAll(r)
 	}
 	for _, name := range []string{"usr/local/bin/causeway", "usr/local/bin/causeway-agent", "usr/local/bin/causeway-speaker", "usr/local/bin/causeway-controller",
-		"usr/sbin/nft", "usr/share/doc/nftables/copyright", "run/causeway/", "tmp/"} {
+		"usr/sbin/nft", "usr/share/doc/nftables/copyright", "run/causeway/", "tmp/", "var/run"} {
 		if _, there := found[name]; !there {
 			t.Errorf("%s is missing", name)
 		}

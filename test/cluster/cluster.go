@@ -1,5 +1,5 @@
 // Package cluster makes a real Kubernetes cluster on one machine: control plane, and nodes made of namespaces with a root,
-// a containerd, a kubelet and a kube-proxy of their own. It takes the chart of Causeway as any cluster does. It must run
+// a container runtime, a kubelet and a kube-proxy of their own. It takes the chart of Causeway as any cluster does. It must run
 // inside namespaces (Main or Enter), and ends with its process.
 package cluster
 
@@ -26,6 +26,8 @@ import (
 type Options struct {
 	// Nodes is the number of nodes, 1 to 9, Subnets that of their subnets, 1 by default. Node i is in subnet i modulo Subnets.
 	Nodes, Subnets int
+	// Runtime is the container runtime, containerd (the default) or crio.
+	Runtime string
 	// Proxy is kube-proxy's mode, nftables by default.
 	Proxy string
 	// IPv6Only makes a cluster that knows no IPv4: neither do nodes, Services and the API server.
@@ -43,10 +45,11 @@ type Cluster struct {
 	Repo, Dir string
 	Nodes     []*Node
 
-	o     Options
-	log   io.Writer
-	begin time.Time
-	group cgroups.Group
+	o       Options
+	runtime runtime
+	log     io.Writer
+	begin   time.Time
+	group   cgroups.Group
 }
 
 // New starts a cluster without a pod network. Stop it, whether or not it has failed half-way: then the error is returned too.
@@ -70,7 +73,10 @@ func (c *Cluster) start(ctx context.Context, o Options) (err error) {
 	if c.Repo, err = resident.Repository(); err != nil {
 		return err
 	}
-	if err := c.checkBinaries(); err != nil {
+	if c.runtime, err = newRuntime(o.Runtime); err != nil {
+		return err
+	}
+	if err := errors.Join(c.checkBinaries(), c.runtime.check(c)); err != nil {
 		return err
 	}
 	if c.group, err = owner(); err != nil {
@@ -177,8 +183,8 @@ func (c *Cluster) Say(format string, args ...any) {
 
 func (c *Cluster) checkBinaries() error {
 	for _, name := range []string{
-		"etcd", "kube-apiserver", "kube-scheduler", "kube-controller-manager", "kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2",
-		"ctr", "portmap", "kubectl", "helm", "cluster", "images/pause.tar", "images/agnhost.tar", "images/coredns.tar", "causeway-image.tar",
+		"etcd", "kube-apiserver", "kube-scheduler", "kube-controller-manager", "kubelet", "kube-proxy",
+		"portmap", "kubectl", "helm", "cluster", "images/pause.tar", "images/agnhost.tar", "images/coredns.tar", "causeway-image.tar",
 	} {
 		if _, err := os.Stat(c.Bin(name)); err != nil {
 			return fmt.Errorf("bin/%s is missing: run `make cluster-programs image`", name)
@@ -246,9 +252,9 @@ func (c *Cluster) explain(ctx context.Context) error {
 	return errors.New(strings.Join(said, "\n"))
 }
 
-// RestartRuntime ends a node's containerd and starts it again. Its pods go on.
+// RestartRuntime ends a node's container runtime and starts it again. Its pods go on.
 func (n *Node) RestartRuntime() error {
-	return errors.Join(n.Containerd.Stop(syscall.SIGKILL), n.Containerd.Start())
+	return errors.Join(n.Runtime.Stop(syscall.SIGKILL), n.Runtime.Start())
 }
 
 // RestartKubelet ends a node's kubelet and starts it again.

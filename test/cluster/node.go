@@ -25,8 +25,8 @@ type Node struct {
 	Subnet int
 	// V4 and V6 are its addresses on eth0; there is no V4 where the cluster has no IPv4.
 	V4, V6 netip.Addr
-	// Containerd, Kubelet and Proxy are its daemons.
-	Containerd, Kubelet, Proxy *Daemon
+	// Runtime, Kubelet and Proxy are its daemons.
+	Runtime, Kubelet, Proxy *Daemon
 
 	cluster *Cluster
 	group   cgroups.Group
@@ -126,7 +126,7 @@ func (n *Node) plugIn(ctx context.Context) error {
 
 // PowerCut ends everything on the node at once. Its disk stays.
 func (n *Node) PowerCut(ctx context.Context) {
-	for _, d := range []*Daemon{n.Containerd, n.Kubelet, n.Proxy} {
+	for _, d := range []*Daemon{n.Runtime, n.Kubelet, n.Proxy} {
 		d.abandon()
 	}
 	n.kill()

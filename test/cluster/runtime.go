@@ -24,23 +24,6 @@ const (
 	patience = 2 * time.Minute
 )
 
-// containerdConfig is as it comes, but for what a machine made of namespaces lacks.
-const containerdConfig = `
-version = 3
-oom_score = 0
-[plugins.'io.containerd.cri.v1.runtime']
-restrict_oom_score_adj = true
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
-runtime_type = 'io.containerd.runc.v2'
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
-SystemdCgroup = false
-[plugins.'io.containerd.cri.v1.runtime'.cni]
-bin_dirs = ['/opt/cni/bin']
-conf_dir = '/etc/cni/net.d'
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = '` + sandboxImage + `'
-`
-
 // dnsAddress is the address of the Service of CoreDNS.
 func (o Options) dnsAddress() string {
 	if o.IPv6Only {
@@ -49,11 +32,11 @@ func (o Options) dnsAddress() string {
 	return dnsV4
 }
 
-// kubeletConfig needs the group of control groups, the address of CoreDNS, and the cluster's authority.
+// kubeletConfig needs the socket of the runtime, the group of control groups, the address of CoreDNS, and the cluster's authority.
 const kubeletConfig = `
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+containerRuntimeEndpoint: unix://%s
 cgroupDriver: cgroupfs
 cgroupRoot: %s
 failCgroupV1: false
@@ -85,20 +68,43 @@ detectLocal: {interfaceNamePrefix: cw}
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s, udpTimeout: 0s, udpStreamTimeout: 0s}
 `
 
-// startRuntime starts containerd and gives it the images of the cluster.
-func (n *Node) startRuntime(ctx context.Context) error {
-	if err := n.WriteFile(ctx, "/etc/containerd/config.toml", containerdConfig); err != nil {
+// runtime is a container runtime.
+type runtime interface {
+	// check says what it lacks.
+	check(*Cluster) error
+	// socket is where it serves.
+	socket() string
+	// daemon writes its configuration to a node and returns its program.
+	daemon(context.Context, *Node) (*Daemon, error)
+	// answers says whether it serves.
+	answers(context.Context, *Node) error
+	// load loads an archive with an image, docker's or an OCI one.
+	load(ctx context.Context, n *Node, archive string) error
+	// tag gives an image that is there another name.
+	tag(ctx context.Context, n *Node, from, to string) error
+}
+
+func newRuntime(name string) (runtime, error) {
+	switch name {
+	case "", "containerd":
+		return containerd{}, nil
+	case "crio":
+		return crio{}, nil
+	}
+	return nil, fmt.Errorf("there is no runtime %q: it is containerd or crio", name)
+}
+
+// startRuntime starts the container runtime and gives it the images of the cluster.
+func (n *Node) startRuntime(ctx context.Context) (err error) {
+	r := n.cluster.runtime
+	if n.Runtime, err = r.daemon(ctx, n); err != nil {
 		return err
 	}
-	n.Containerd = n.daemon(n.cluster.Bin("containerd"))
-	if err := n.Containerd.Start(); err != nil {
+	if err := n.Runtime.Start(); err != nil {
 		return err
 	}
-	if err := retry.Until(ctx, patience, func() error {
-		_, err := n.Run(ctx, n.cluster.Bin("ctr"), "version")
-		return err
-	}); err != nil {
-		return fmt.Errorf("wait for containerd: %w: %s", err, tail(n.Containerd.Log()))
+	if err := retry.Until(ctx, patience, func() error { return r.answers(ctx, n) }); err != nil {
+		return fmt.Errorf("wait for the container runtime: %w: %s", err, tail(n.Runtime.Log()))
 	}
 	for _, image := range []string{"images/pause.tar", "images/agnhost.tar", "images/coredns.tar", "causeway-image.tar"} {
 		if err := n.Load(ctx, n.cluster.Bin(image)); err != nil {
@@ -110,15 +116,19 @@ func (n *Node) startRuntime(ctx context.Context) error {
 
 // Load loads an archive with an image, docker's or an OCI one, which the node can read, such as one in bin/.
 func (n *Node) Load(ctx context.Context, archive string) error {
-	_, err := n.Run(ctx, n.cluster.Bin("ctr"), "--namespace=k8s.io", "images", "import", "--local", archive)
-	return err
+	return n.cluster.runtime.load(ctx, n, archive)
+}
+
+// Tag gives an image that the node has another name.
+func (n *Node) Tag(ctx context.Context, from, to string) error {
+	return n.cluster.runtime.tag(ctx, n, from, to)
 }
 
 // startKubelet writes what a node needs to join, and starts kubelet and kube-proxy.
 func (n *Node) startKubelet(ctx context.Context) error {
 	c := n.cluster
 	files := map[string]string{
-		"/etc/kubernetes/kubelet.yaml":    fmt.Sprintf(kubeletConfig, n.group, c.o.dnsAddress()),
+		"/etc/kubernetes/kubelet.yaml":    fmt.Sprintf(kubeletConfig, c.runtime.socket(), n.group, c.o.dnsAddress()),
 		"/etc/kubernetes/kube-proxy.yaml": fmt.Sprintf(proxyConfig, cmp.Or(c.o.Proxy, "nftables")),
 	}
 	if c.o.Tainted {

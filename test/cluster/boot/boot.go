@@ -119,7 +119,7 @@ var quiet = map[string]string{
 func (n Node) mount() error {
 	root := filepath.Join(n.Dir, "root")
 	in := func(path string) string { return filepath.Join(root, path) }
-	for _, dir := range []string{root, n.Upper(), filepath.Join(n.Dir, "work"), filepath.Join(n.Dir, "containerd"), filepath.Join(n.Dir, "kubelet")} {
+	for _, dir := range []string{root, n.Upper(), filepath.Join(n.Dir, "work"), filepath.Join(n.Dir, "containerd"), filepath.Join(n.Dir, "containers"), filepath.Join(n.Dir, "kubelet")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -139,6 +139,7 @@ func (n Node) mount() error {
 		{"tmpfs", in("tmp"), "tmpfs", "mode=1777", 0},
 		// Layers of images and volumes can't lie on an overlay.
 		{filepath.Join(n.Dir, "containerd"), in("var/lib/containerd"), "", "", bind},
+		{filepath.Join(n.Dir, "containers"), in("var/lib/containers"), "", "", bind},
 		{filepath.Join(n.Dir, "kubelet"), in("var/lib/kubelet"), "", "", bind},
 		{n.Shared, in(n.Shared), "", "", bind},
 		{n.Programs, in(n.Programs), "", "", bind},

@@ -100,7 +100,7 @@ func load(ctx context.Context, c *cluster.Cluster) error {
 			}
 		}
 		for _, name := range []string{"glibc-dns-testing:2.1.1", "busybox:1.37.0-2"} {
-			if _, err := n.Run(ctx, c.Bin("ctr"), "--namespace=k8s.io", "images", "tag", cluster.AgnhostImage, "registry.k8s.io/e2e-test-images/"+name); err != nil {
+			if err := n.Tag(ctx, cluster.AgnhostImage, "registry.k8s.io/e2e-test-images/"+name); err != nil {
 				return fmt.Errorf("%s: name the tests' images: %w", n.Name, err)
 			}
 		}

@@ -8,10 +8,10 @@ import (
 	"github.com/causeway-net/causeway/test/cluster"
 )
 
-// TestIPv6Only is a cluster whose nodes, pods and Services have no IPv4 address at all, with kube-proxy in its mode iptables. Its nodes
-// are in different subnets, so that pods' packets go through a tunnel over IPv6.
+// TestIPv6Only is a cluster whose nodes, pods and Services have no IPv4 address at all, with kube-proxy in its mode iptables, and with
+// the container runtime CRI-O. Its nodes are in different subnets, so that pods' packets go through a tunnel over IPv6.
 func TestIPv6Only(t *testing.T) {
-	f := begin(t, cluster.Options{Nodes: 2, Subnets: 2, IPv6Only: true, Proxy: "iptables", Tainted: true})
+	f := begin(t, cluster.Options{Nodes: 2, Subnets: 2, IPv6Only: true, Proxy: "iptables", Runtime: "crio", Tainted: true})
 	f.step("nodes keep pods away until they have a network", func() {
 		for _, n := range f.Nodes {
 			if taints := f.taints(n); !strings.Contains(taints, "causeway.dev/agent-not-ready") {
@@ -32,8 +32,22 @@ func TestIPv6Only(t *testing.T) {
 	f.step("services, host ports, DNS, MTU", f.services)
 	f.step("kubectl causeway check", f.allIsWell)
 	f.step("agents roll out", f.rollAgents)
+	f.step("an agent is killed", f.killAgent)
+	f.step("CRI-O restarts", f.restartRuntimes)
 	f.step("no ping is lost", f.unwatch)
 	f.step("uninstall", f.uninstall)
+}
+
+// restartRuntimes leaves the kubelets alone: on nodes that share a machine, one that starts asks its own CRI-O for three seconds about
+// each container of the other nodes.
+func (f *fixture) restartRuntimes() {
+	for _, n := range f.Nodes {
+		if err := n.RestartRuntime(); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	f.crowd(16)
+	f.audit()
 }
 
 func (f *fixture) taints(n *cluster.Node) string {

@@ -41,13 +41,14 @@ type options struct {
 
 func command() *cobra.Command {
 	root := &cobra.Command{
-		Use: thing, Short: "A real Kubernetes cluster on this machine: kubelet, containerd, kube-proxy and CoreDNS on nodes made of namespaces",
+		Use: thing, Short: "A real Kubernetes cluster on this machine: kubelet, containerd or CRI-O, kube-proxy and CoreDNS on nodes made of namespaces",
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	var o options
 	withOptions := func(c *cobra.Command) *cobra.Command {
 		c.Flags().IntVar(&o.Nodes, "nodes", 3, "number of nodes")
 		c.Flags().IntVar(&o.Subnets, "subnets", 1, "number of subnets that the nodes are spread over")
+		c.Flags().StringVar(&o.Runtime, "runtime", "containerd", "the nodes' container runtime: containerd or crio")
 		c.Flags().StringVar(&o.Proxy, "proxy", "nftables", "kube-proxy's mode: nftables or iptables")
 		c.Flags().BoolVar(&o.IPv6Only, "ipv6-only", false, "a cluster without IPv4")
 		c.Flags().BoolVar(&o.Tainted, "tainted", false, "nodes register with the taint causeway.dev/agent-not-ready")
@@ -89,7 +90,7 @@ func command() *cobra.Command {
 		}),
 		inside("shell [COMMAND]", "Run a shell or a command in the cluster's own namespaces: the router and the API server", cobra.ArbitraryArgs,
 			func(args []string) machine.Spec { return machine.Spec{Argv: args} }),
-		inside("logs NODE PROGRAM", "Print the log of a node's kubelet, containerd or kube-proxy", cobra.ExactArgs(2), func(args []string) machine.Spec {
+		inside("logs NODE PROGRAM", "Print the log of a node's kubelet, kube-proxy, containerd or crio", cobra.ExactArgs(2), func(args []string) machine.Spec {
 			return machine.Spec{Argv: []string{"sh", "-c", `exec cat "$CLUSTER_DIR/nodes/$1/$2.log"`, "sh", args[0], args[1]}}
 		}),
 		conformanceCommand(),
@@ -106,7 +107,7 @@ func command() *cobra.Command {
 // serve are the arguments of `serve` for these options.
 func (o options) serve() []string {
 	args := []string{"serve", "--nodes=" + strconv.Itoa(o.Nodes), "--subnets=" + strconv.Itoa(o.Subnets), "--bare=" + strconv.FormatBool(o.bare),
-		"--proxy=" + o.Proxy, "--ipv6-only=" + strconv.FormatBool(o.IPv6Only), "--tainted=" + strconv.FormatBool(o.Tainted)}
+		"--runtime=" + o.Runtime, "--proxy=" + o.Proxy, "--ipv6-only=" + strconv.FormatBool(o.IPv6Only), "--tainted=" + strconv.FormatBool(o.Tainted)}
 	for _, s := range o.set {
 		args = append(args, "--set="+s)
 	}

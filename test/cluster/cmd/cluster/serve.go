@@ -20,7 +20,7 @@ const usage = `
   bin/cluster kubectl get nodes,pods -A -o wide
   bin/cluster helm list -A
   bin/cluster node node1              a shell on a node; with a command: that command
-  bin/cluster logs node1 kubelet      the log of a node's kubelet, containerd or kube-proxy
+  bin/cluster logs node1 kubelet      the log of a node's kubelet, kube-proxy, containerd or crio
   bin/cluster down                    stop it (or: make cluster-down)
 
 Images: ` + cluster.AgnhostImage + ` has a shell, and programs to serve and to ask.

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/test/lab"
 )
@@ -13,8 +15,17 @@ import (
 // do not need, so that every address of the pool is used. The addresses come back when their pods are gone.
 func TestLentAddresses(t *testing.T) {
 	l := lab.Start(t, lab.Options{Nodes: 3, Subnets: 2})
+	for _, f := range []struct {
+		name, cidr string
+		block      int32
+	}{{"IPv4", "10.71.0.0/28", 29}, {"IPv6", "fd00:71::/124", 125}} {
+		t.Run(f.name, func(t *testing.T) { lentAddresses(t, l, pool("small", f.cidr, blockSize(f.block))) })
+	}
+}
+
+func lentAddresses(t *testing.T, l *lab.Lab, small *v1alpha1.IPPool) {
 	ctx := t.Context()
-	l.Create(t, pool("small", "10.71.0.0/28", blockSize(29)))
+	l.Create(t, small)
 	l.Eventually(t, lab.Settle, "the pool is ready", func() error {
 		if s, err := poolStatus(ctx, l, "small"); err != nil || s.NodesReady != 3 {
 			return fmt.Errorf("%w: %+v", err, s)
@@ -65,7 +76,7 @@ func TestLentAddresses(t *testing.T) {
 
 	for _, p := range up {
 		if p.Node == poor {
-			if err := del(ctx, p); err != nil {
+			if err := l.StopPod(ctx, p); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -78,7 +89,8 @@ func TestLentAddresses(t *testing.T) {
 		}
 		return nil
 	})
-	again := up[:1]
+	rich := up[:len(owners)]
+	again := rich[:1:1]
 	for i := range 6 { // the lender has all of its block again
 		p, err := l.StartPod(ctx, up[0].Node, fmt.Sprintf("default/again-%d", i), lab.PodOptions{NoObject: true})
 		if err != nil {
@@ -88,4 +100,24 @@ func TestLentAddresses(t *testing.T) {
 	}
 	l.AwaitMatrix(t, again)
 	checkConsistent(t, l)
+	for _, p := range append(again, rich[1:]...) {
+		if err := l.StopPod(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deletePool(t, l, small)
+}
+
+// deletePool deletes a pool and waits until it is gone.
+func deletePool(t *testing.T, l *lab.Lab, p *v1alpha1.IPPool) {
+	t.Helper()
+	if err := l.Client.Delete(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	l.Eventually(t, lab.Settle, "pool "+p.Name+" is gone", func() error {
+		if err := l.Object(t.Context(), p.Name, &v1alpha1.IPPool{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("it is there (%w)", err)
+		}
+		return nil
+	})
 }

@@ -17,18 +17,22 @@ import (
 // TestAddressesTravel moves pods with addresses of their own between nodes of two subnets.
 func TestAddressesTravel(t *testing.T) {
 	l := lab.Start(t, lab.Options{Kernel: lab.KernelHost})
-	bits := int32(28)
-	l.Create(t, pool("travel", "10.78.0.0/24", func(s *v1alpha1.IPPoolSpec) {
-		s.BlockSize, s.FixedAddresses = &bits, v1alpha1.FixedAddressesAllowed
-	}))
-	t.Run("fixed", func(t *testing.T) { fixedAddressTravels(t, l) })
+	travel := func(cidr string, bits int32) *v1alpha1.IPPool {
+		return pool("travel", cidr, func(s *v1alpha1.IPPoolSpec) { s.BlockSize, s.FixedAddresses = &bits, v1alpha1.FixedAddressesAllowed })
+	}
+	six := travel("fd00:78::/120", 124)
+	l.Create(t, six)
+	t.Run("fixed, IPv6 alone", func(t *testing.T) { fixedAddressTravels(t, l, "fd00:78::f5", 124) })
+	deletePool(t, l, six)
+	l.Create(t, travel("10.78.0.0/24", 28))
+	t.Run("fixed", func(t *testing.T) { fixedAddressTravels(t, l, "10.78.0.245", 28) })
 	t.Run("two pods", func(t *testing.T) { twoPodsAskForOneAddress(t, l) })
 	t.Run("no pod", func(t *testing.T) { borrowedAddressWithoutAPod(t, l) })
 	checkConsistent(t, l)
 }
 
-func fixedAddressTravels(t *testing.T, l *lab.Lab) {
-	address := netip.MustParseAddr("10.78.0.85")
+func fixedAddressTravels(t *testing.T, l *lab.Lab, text string, block int) {
+	address := netip.MustParseAddr(text)
 	start := func(node int) *lab.Pod {
 		t.Helper()
 		began := time.Now()
@@ -36,7 +40,7 @@ func fixedAddressTravels(t *testing.T, l *lab.Lab) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.V4() != address {
+		if len(p.Addresses) != 1 || p.Addresses[0] != address {
 			t.Fatalf("on %s the pod has %v", l.Nodes[node].Name, p.Addresses)
 		}
 		t.Logf("the pod starts on %s within %s", l.Nodes[node].Name, time.Since(began))
@@ -51,8 +55,8 @@ func fixedAddressTravels(t *testing.T, l *lab.Lab) {
 			wantRoute(t, l, 1, address)
 			wantRoute(t, l, 0, address)
 		}
-		if i == 0 && lenderOf(t, l, address) != l.Nodes[0].Name {
-			t.Errorf("the block around the address is of %s", lenderOf(t, l, address))
+		if lender := lenderOf(t, l, address, block); i == 0 && lender != l.Nodes[0].Name {
+			t.Errorf("the block around the address is of %s", lender)
 		}
 		if err := l.StopPod(t.Context(), p); err != nil {
 			t.Fatal(err)
@@ -83,7 +87,8 @@ func fixedAddressTravels(t *testing.T, l *lab.Lab) {
 func wantRoute(t *testing.T, l *lab.Lab, node int, a netip.Addr) {
 	t.Helper()
 	l.Eventually(t, lab.Settle, "a route to the address alone", func() error {
-		out, err := l.Nodes[node].Run(t.Context(), "ip", "route", "show", "exact", a.String()+"/32")
+		flag := map[bool]string{true: "-4", false: "-6"}[a.Is4()]
+		out, err := l.Nodes[node].Run(t.Context(), "ip", flag, "route", "show", "exact", netip.PrefixFrom(a, a.BitLen()).String())
 		if err != nil || !strings.Contains(out, "via") {
 			return fmt.Errorf("%s has the route %q to %s: %v", l.Nodes[node].Name, out, a, err)
 		}
@@ -91,10 +96,10 @@ func wantRoute(t *testing.T, l *lab.Lab, node int, a netip.Addr) {
 	})
 }
 
-func lenderOf(t *testing.T, l *lab.Lab, a netip.Addr) string {
+func lenderOf(t *testing.T, l *lab.Lab, a netip.Addr, block int) string {
 	t.Helper()
 	var b v1alpha1.IPBlock
-	around := netip.PrefixFrom(a, 28).Masked()
+	around := netip.PrefixFrom(a, block).Masked()
 	if err := l.Client.Get(t.Context(), client.ObjectKey{Name: v1alpha1.BlockName(around)}, &b); err != nil {
 		t.Fatal(err)
 	}

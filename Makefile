@@ -70,7 +70,7 @@ pictures: deps build ## Take the screenshots of docs/images anew
 .PHONY: simulate
 simulate: ## Simulate address management: a million operations, or ARGS="-operations 1e9" for a night, ARGS="-seed N" to see one world
 	go test ./test/simulation -run TestNoAddressIsGivenTwice -count=1 -timeout 0 -v -args -operations 1e6 -processor 0 $(ARGS)
-	go test ./test/exploration -run TestEveryState -count=1 -timeout 0 -v -args -within 10m
+	go test ./test/exploration -run 'TestEveryState|TestAnyController' -count=1 -timeout 0 -v -args -within 10m -whole
 
 .PHONY: bench
 bench: deps build ## Measure beside the reference plugins and hand-made routes (ARGS="-only add,idle")

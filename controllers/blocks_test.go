@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -15,8 +16,16 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 )
 
-func want(pool string, wanted, waiting int32, released ...string) v1alpha1.PoolClaim {
+func want(pool string, wanted, waiting int32, released ...v1alpha1.ReleasedBlock) v1alpha1.PoolClaim {
 	return v1alpha1.PoolClaim{Pool: pool, Wanted: wanted, Waiting: waiting, Released: released}
+}
+
+// released names a block as it is now.
+func (w *world) released(cidr string) v1alpha1.ReleasedBlock {
+	w.Helper()
+	var b v1alpha1.IPBlock
+	w.must(w.Get(w.ctx, client.ObjectKey{Name: v1alpha1.BlockName(netip.MustParsePrefix(cidr))}, &b))
+	return v1alpha1.ReleasedBlock{CIDR: cidr, UID: string(b.UID)}
 }
 
 // blocks shows all blocks, sorted: "10.0.0.0/26 n1", with a mark on those that are being deleted.
@@ -111,8 +120,16 @@ func TestBlocksAheadOfNeedAndBack(t *testing.T) {
 		}
 		return ""
 	})
-	// Released: the empty block goes; one that has endpoints stays, whatever the list says.
-	w.setShare(first, want("p", 0, 0, "10.0.0.64/26", "10.0.0.0/26"))
+	// Released: the empty block goes; one that has endpoints stays, whatever the list says. A block with the CIDR of one that was
+	// released before stays too.
+	w.setShare(first, want("p", 0, 0, v1alpha1.ReleasedBlock{CIDR: "10.0.0.64/26", UID: "0"}))
+	w.steady("another block was released", 500*time.Millisecond, func() string {
+		if got := w.blocks(); len(got) != 3 {
+			return fmt.Sprint(got)
+		}
+		return ""
+	})
+	w.setShare(first, want("p", 0, 0, w.released("10.0.0.64/26"), w.released("10.0.0.0/26")))
 	w.wait("release", func() string {
 		if got := w.blocks(); len(got) != 2 || slices.Contains(got, "10.0.0.64/26 "+first) {
 			return fmt.Sprint(got)
@@ -192,7 +209,7 @@ func TestBlockDeletedByHandAndByForce(t *testing.T) {
 	w.waitPool("p", "exhausted", is(v1alpha1.ConditionExhausted))
 	// Once the node has given it up, the waiting one gets it.
 	w.must(w.Delete(w.ctx, &v1alpha1.WorkloadEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "e"}}))
-	w.setShare("n1", want("p", 0, 0, "10.0.0.0/26"))
+	w.setShare("n1", want("p", 0, 0, w.released("10.0.0.0/26")))
 	w.waitBlocks("handed on, though the first still lists it", "10.0.0.0/26 n2")
 }
 
@@ -220,7 +237,7 @@ func TestOverlap(t *testing.T) {
 	w.must(w.Delete(w.ctx, &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "a"}}))
 	w.waitPool("a", "terminating", is(v1alpha1.ConditionTerminating))
 	w.claim("n1", func(c *v1alpha1.BlockClaim) {
-		c.Spec.Pools = []v1alpha1.PoolClaim{want("a", 0, 0, "10.0.0.0/26"), want("b", 1, 0)}
+		c.Spec.Pools = []v1alpha1.PoolClaim{want("a", 0, 0, w.released("10.0.0.0/26")), want("b", 1, 0)}
 	})
 	w.waitBlocks("the younger gives out, but not what is still listed", "10.0.0.64/26 n1")
 	w.waitPool("b", "usable", isNot(v1alpha1.ConditionOverlapping))
@@ -251,7 +268,7 @@ func TestDeletedPoolWaitsForItsLastAddress(t *testing.T) {
 		return ""
 	})
 	w.must(w.Delete(w.ctx, e))
-	w.setShare("n1", want("p", 0, 0, "10.0.0.0/26"))
+	w.setShare("n1", want("p", 0, 0, w.released("10.0.0.0/26")))
 	w.wait("gone", func() string {
 		if err := w.Get(w.ctx, client.ObjectKey{Name: "p"}, &v1alpha1.IPPool{}); err == nil {
 			return "the pool is still there"

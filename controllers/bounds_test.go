@@ -23,7 +23,7 @@ func TestOneNodeHasOneNodesShare(t *testing.T) {
 	})
 	w.node("honest", "192.168.0.1", want("p", 1, 0))
 	w.waitBlocks("of the honest one", "10.0.0.0/28 honest")
-	greedy := want("p", 65536, 65536, "0.0.0.0/0", "10.0.0.0/28", "10.0.0.0/24")
+	greedy := want("p", 65536, 65536, v1alpha1.ReleasedBlock{CIDR: "0.0.0.0/0", UID: "1"}, v1alpha1.ReleasedBlock{CIDR: "10.0.0.0/28", UID: "1"}, v1alpha1.ReleasedBlock{CIDR: "10.0.0.0/24", UID: "1"})
 	for i := range 16 {
 		greedy.Held = append(greedy.Held, fmt.Sprintf("10.0.0.%d/28", i*16))
 	}

@@ -15,6 +15,20 @@ type GivenLoan struct {
 	ID string `json:"id"`
 }
 
+// ReleasedBlock is an IPBlock that its node has given back.
+type ReleasedBlock struct {
+	// cidr is the block's.
+	// +kubebuilder:validation:MaxLength=49
+	// +kubebuilder:validation:Pattern=`^[0-9a-fA-F:.]+/[0-9]{1,3}$`
+	CIDR string `json:"cidr"`
+
+	// uid is the UID of the IPBlock. One that is made later with the same CIDR has another, and is not released.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=36
+	// +kubebuilder:validation:Pattern=`^[-0-9a-f]*$`
+	UID string `json:"uid"`
+}
+
 // PoolClaim is what one node asks of one pool.
 type PoolClaim struct {
 	// pool is the name of the IPPool.
@@ -45,13 +59,12 @@ type PoolClaim struct {
 	// +optional
 	Held []string `json:"held,omitempty"`
 
-	// released are the blocks of this node, by CIDR, that it has emptied and will never take an address from again.
+	// released are the blocks of this node that it has emptied and will never take an address from again.
 	// +kubebuilder:validation:MaxItems=1024
-	// +kubebuilder:validation:items:MaxLength=49
-	// +kubebuilder:validation:items:Pattern=`^[0-9a-fA-F:.]+/[0-9]{1,3}$`
-	// +listType=set
+	// +listType=map
+	// +listMapKey=cidr
 	// +optional
-	Released []string `json:"released,omitempty"`
+	Released []ReleasedBlock `json:"released,omitempty"`
 
 	// asks are the addresses that pods of this node wait for by name and that it does not have.
 	// +kubebuilder:validation:MaxItems=64

@@ -64,7 +64,7 @@ func (r *Reconciler) release(ctx context.Context, blocks []blockplan.Release) er
 			return err
 		}
 		for _, b := range byNode[node] {
-			if !listed[b.Prefix] {
+			if uid := listed[b.Prefix]; uid == "" || uid != b.Object.UID {
 				continue
 			}
 			if err := r.delete(ctx, b.Object); err != nil {
@@ -79,17 +79,17 @@ func (r *Reconciler) release(ctx context.Context, blocks []blockplan.Release) er
 	})
 }
 
-// released reads what a node has released.
-func (r *Reconciler) released(ctx context.Context, node string) (map[netip.Prefix]bool, error) {
+// released reads which blocks a node has released, and returns their UIDs.
+func (r *Reconciler) released(ctx context.Context, node string) (map[netip.Prefix]types.UID, error) {
 	var claim v1alpha1.BlockClaim
 	if err := r.o.Live.Get(ctx, client.ObjectKey{Name: node}, &claim); client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("read what node %s has released: %w", node, err)
 	}
-	out := map[netip.Prefix]bool{}
+	out := map[netip.Prefix]types.UID{}
 	for _, p := range claim.Spec.Pools {
-		for _, text := range p.Released {
-			if prefix, err := netip.ParsePrefix(text); err == nil {
-				out[prefix.Masked()] = true
+		for _, b := range p.Released {
+			if prefix, err := netip.ParsePrefix(b.CIDR); err == nil {
+				out[prefix.Masked()] = types.UID(b.UID)
 			}
 		}
 	}

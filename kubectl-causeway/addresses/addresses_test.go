@@ -189,7 +189,7 @@ func TestCheck(t *testing.T) {
 		"released block": {
 			change: func(c *objects.Cluster) {
 				c.Claims.Items[0] = claim("node1", "10.0.0.0/26")
-				c.Claims.Items[0].Spec.Pools[0].Released = []string{"fd00::/122"}
+				c.Claims.Items[0].Spec.Pools[0].Released = []v1alpha1.ReleasedBlock{{CIDR: "fd00::/122", UID: "1"}}
 			},
 		},
 		"pods can't be read": {

@@ -219,7 +219,11 @@ func (k *check) checkClaims() {
 		claim := &k.c.Claims.Items[i]
 		known := map[netip.Prefix]bool{}
 		for _, p := range claim.Spec.Pools {
-			for _, text := range slices.Concat(p.Held, p.Released) {
+			listed := slices.Clone(p.Held)
+			for _, r := range p.Released {
+				listed = append(listed, r.CIDR)
+			}
+			for _, text := range listed {
 				if prefix, err := netip.ParsePrefix(text); err == nil {
 					known[prefix] = true
 				}

@@ -113,7 +113,7 @@ func (l *Ledger) SettlePools() []addressbook.Pool {
 
 // written is what the node has given up for good.
 type written struct {
-	released []netip.Prefix
+	released []addressbook.Released
 	loans    []string
 }
 
@@ -129,7 +129,7 @@ func givenUp(shares []addressbook.Share) written {
 			out.loans = append(out.loans, g.ID)
 		}
 	}
-	slices.SortFunc(out.released, netip.Prefix.Compare)
+	slices.SortFunc(out.released, func(x, y addressbook.Released) int { return x.CIDR.Compare(y.CIDR) })
 	slices.Sort(out.loans)
 	return out
 }

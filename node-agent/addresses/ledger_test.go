@@ -97,7 +97,7 @@ func runLedger(t *testing.T, n *neighbours, test func(l *Ledger, book *addressbo
 }
 
 func block(cidr string) cluster.Block {
-	return cluster.Block{Block: plan.Block{CIDR: netip.MustParsePrefix(cidr), Pool: "p", Node: "n"}}
+	return cluster.Block{Block: plan.Block{CIDR: netip.MustParsePrefix(cidr), Pool: "p", Node: "n"}, UID: "1"}
 }
 
 func TestABlockIsWrittenDownBeforeItIsGivenBack(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 func ownBlocks(v View) []addressbook.Block {
 	var own []addressbook.Block
 	for _, b := range v.OwnBlocks() {
-		block := addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Terminating: b.Terminating, Loan: b.Loan, Fixed: b.Fixed}
+		block := addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Terminating: b.Terminating, UID: b.UID, Loan: b.Loan, Fixed: b.Fixed}
 		for _, l := range b.Loans {
 			block.Loans = append(block.Loans, addressbook.Loan{CIDR: l.CIDR, ID: l.ID, Granted: l.Granted})
 		}

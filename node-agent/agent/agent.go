@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,7 +114,7 @@ func New(o Options) (*Agent, error) {
 	a.pools = addresses.NewPools(a.view.Namespace)
 	settings := report.Settings{Client: api.Client, Node: o.Node, Log: o.Log, Observed: a.metrics.reported}
 	a.network, a.bgpState = report.NewNetwork(settings), report.NewBGPState(settings)
-	a.claim = report.NewClaim(settings, func(released []netip.Prefix) { a.book.SetListed(released) })
+	a.claim = report.NewClaim(settings)
 	a.events, a.lease = report.NewEvents(settings, a.network), report.NewLease(settings, func() error { return a.health.Hanging(context.Background()) })
 	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: o.Reserve, Linger: o.Linger, DemandChanged: func() { a.ledger.Wake() }})
 	identity, err := cluster.IdentityOf(o.Node, o.Config)

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -25,7 +24,7 @@ type checkpoint struct {
 	View       *cluster.SavedView     `json:"view"`
 	Endpoints  []addressbook.Endpoint `json:"endpoints"`
 	Held       []addressbook.Block    `json:"held"`
-	Released   []netip.Prefix         `json:"released"`
+	Released   []addressbook.Released `json:"released"`
 	Given      []addressbook.Given    `json:"given,omitempty"`
 	PeerRoutes []plan.PeerRoute       `json:"peerRoutes"`
 }
@@ -59,9 +58,9 @@ func (a *Agent) snapshot() any {
 	c := checkpoint{View: view, Endpoints: a.book.Endpoints(), Given: a.book.Given(), PeerRoutes: a.bgp.PeerRoutes()}
 	for _, b := range a.book.Blocks() {
 		if b.Released {
-			c.Released = append(c.Released, b.CIDR)
+			c.Released = append(c.Released, addressbook.Released{CIDR: b.CIDR, UID: b.UID})
 		}
-		c.Held = append(c.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Loan: b.Loan, Fixed: b.Fixed})
+		c.Held = append(c.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, UID: b.UID, Loan: b.Loan, Fixed: b.Fixed})
 	}
 	return c
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -57,7 +56,7 @@ type Past struct {
 	Records []v1alpha1.WorkloadEndpoint
 	// Held are the blocks that the node has or had, Released those that it gave back.
 	Held     []addressbook.Block
-	Released []netip.Prefix
+	Released []addressbook.Released
 	// Given are the loans whose ranges it gave up.
 	Given []addressbook.Given
 }

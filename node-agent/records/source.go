@@ -44,13 +44,17 @@ func (s Source) Past(ctx context.Context) (Past, error) {
 	}
 	var past Past
 	for _, b := range s.OwnBlocks() {
-		past.Held = append(past.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Loan: b.Loan, Fixed: b.Fixed})
+		past.Held = append(past.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, UID: b.UID, Loan: b.Loan, Fixed: b.Fixed})
 	}
 	for _, p := range claim.Spec.Pools {
 		for _, cidr := range prefixes(p.Held) {
 			past.Held = append(past.Held, addressbook.Block{CIDR: cidr, Pool: p.Pool})
 		}
-		past.Released = append(past.Released, prefixes(p.Released)...)
+		for _, r := range p.Released {
+			if cidr, err := netip.ParsePrefix(r.CIDR); err == nil {
+				past.Released = append(past.Released, addressbook.Released{CIDR: cidr.Masked(), UID: r.UID})
+			}
+		}
 		for _, g := range p.Given {
 			if cidr, err := netip.ParsePrefix(g.CIDR); err == nil {
 				past.Given = append(past.Given, addressbook.Given{CIDR: cidr.Masked(), Pool: p.Pool, ID: g.ID})

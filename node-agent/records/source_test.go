@@ -37,11 +37,11 @@ func source(t *testing.T, objects ...client.Object) records.Source {
 
 func TestThePastIsBlocksAndClaim(t *testing.T) {
 	claim := &v1alpha1.BlockClaim{ObjectMeta: metav1.ObjectMeta{Name: node}}
-	claim.Spec.Pools = []v1alpha1.PoolClaim{{Pool: "p", Held: []string{"10.0.0.4/30"}, Released: []string{"10.0.0.8/30"},
+	claim.Spec.Pools = []v1alpha1.PoolClaim{{Pool: "p", Held: []string{"10.0.0.4/30"}, Released: []v1alpha1.ReleasedBlock{{CIDR: "10.0.0.8/30", UID: "1"}},
 		Given: []v1alpha1.GivenLoan{{CIDR: "10.0.0.1/32", ID: "a.1"}}}}
 	past, err := source(t, claim).Past(t.Context())
 	want := []addressbook.Block{blockOfTests, {CIDR: netip.MustParsePrefix("10.0.0.4/30"), Pool: "p"}}
-	if err != nil || !reflect.DeepEqual(past.Held, want) || !slices.Equal(past.Released, []netip.Prefix{netip.MustParsePrefix("10.0.0.8/30")}) ||
+	if err != nil || !reflect.DeepEqual(past.Held, want) || !slices.Equal(past.Released, []addressbook.Released{{CIDR: netip.MustParsePrefix("10.0.0.8/30"), UID: "1"}}) ||
 		!slices.Equal(past.Given, []addressbook.Given{{CIDR: netip.MustParsePrefix("10.0.0.1/32"), Pool: "p", ID: "a.1"}}) {
 		t.Errorf("%+v, %v", past, err)
 	}

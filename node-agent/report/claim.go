@@ -38,7 +38,6 @@ type Rendered struct {
 // Claim keeps the node's BlockClaim.
 type Claim struct {
 	writer *Writer[*v1alpha1.BlockClaim]
-	listed func(released []netip.Prefix)
 
 	mu       sync.Mutex
 	shares   []addressbook.Share
@@ -65,10 +64,9 @@ func (s Settings) observe(kind string) func(Outcome) {
 	}
 }
 
-// NewClaim returns the keeper of a node's BlockClaim. It creates the object when there is something to say. listed is told which
-// blocks the stored object lists as released; it must not block.
-func NewClaim(s Settings, listed func(released []netip.Prefix)) *Claim {
-	c := &Claim{listed: listed}
+// NewClaim returns the keeper of a node's BlockClaim. It creates the object when there is something to say.
+func NewClaim(s Settings) *Claim {
+	c := &Claim{}
 	empty := func() *v1alpha1.BlockClaim {
 		return &v1alpha1.BlockClaim{ObjectMeta: metav1.ObjectMeta{Name: s.Node}}
 	}
@@ -111,25 +109,20 @@ func (c *Claim) spec(stored *v1alpha1.BlockClaim) (*v1alpha1.BlockClaim, Urgency
 	if !c.counted {
 		return stored, Unchanged // what an earlier run asked for stands
 	}
-	c.listed(releasedIn(stored))
 	next := stored.DeepCopy()
 	next.Spec.Pools = nil
 	for _, s := range c.shares[:min(len(c.shares), maxPools)] {
 		next.Spec.Pools = append(next.Spec.Pools, v1alpha1.PoolClaim{
-			Pool: s.Pool, Wanted: count(s.Wanted), Waiting: count(s.Waiting), Held: texts(s.Held), Released: texts(s.Released),
+			Pool: s.Pool, Wanted: count(s.Wanted), Waiting: count(s.Waiting), Held: texts(s.Held), Released: released(s.Released),
 			Asks: asks(s.Asks), Given: given(s.Given),
 		})
 	}
 	return next, specUrgency(stored.Spec, next.Spec)
 }
 
-func releasedIn(claim *v1alpha1.BlockClaim) (out []netip.Prefix) {
-	for _, p := range claim.Spec.Pools {
-		for _, text := range p.Released {
-			if cidr, err := netip.ParsePrefix(text); err == nil {
-				out = append(out, cidr)
-			}
-		}
+func released(blocks []addressbook.Released) (out []v1alpha1.ReleasedBlock) {
+	for _, b := range blocks {
+		out = append(out, v1alpha1.ReleasedBlock{CIDR: b.CIDR.String(), UID: b.UID})
 	}
 	return out
 }

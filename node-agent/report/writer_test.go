@@ -194,7 +194,7 @@ func network(s *store[*v1alpha1.NodeNetwork]) *Network {
 }
 
 func claim(s *store[*v1alpha1.BlockClaim]) *Claim {
-	c := NewClaim(testSettings, func([]netip.Prefix) {})
+	c := NewClaim(testSettings)
 	c.writer.o.API = s
 	return c
 }
@@ -451,13 +451,13 @@ func TestAClaimStartsFromWhatIsStored(t *testing.T) {
 		s := claimStore()
 		s.object = &v1alpha1.BlockClaim{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "u"}}
 		s.elsewhere(func(o *v1alpha1.BlockClaim) {
-			o.Spec.Pools = []v1alpha1.PoolClaim{{Pool: "p", Wanted: 16, Released: []string{"10.0.0.64/26"}}}
+			o.Spec.Pools = []v1alpha1.PoolClaim{{Pool: "p", Wanted: 16, Released: []v1alpha1.ReleasedBlock{{CIDR: "10.0.0.64/26", UID: "1"}}}}
 			o.Status.Pools = []v1alpha1.PoolReport{{Pool: "p", PoolUID: "u", ObservedGeneration: 3, Encapsulation: v1alpha1.EncapsulationVXLAN, Free: 5}}
 		})
 		c := claim(s)
 		run(t, func(_ context.Context, t *testing.T) {
 			pass(time.Minute)
-			c.SetShares([]addressbook.Share{{Pool: "p", Free: 5, Wanted: 16, Released: prefixes("10.0.0.64/26")}})
+			c.SetShares([]addressbook.Share{{Pool: "p", Free: 5, Wanted: 16, Released: []addressbook.Released{{CIDR: netip.MustParsePrefix("10.0.0.64/26"), UID: "1"}}}})
 			pass(time.Minute)
 			if got := s.written(); got != 0 {
 				t.Errorf("an agent that finds all as it was writes %d times: %+v", got, s.object)

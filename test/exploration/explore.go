@@ -11,8 +11,11 @@ import (
 type explorer struct {
 	planner    planner
 	bookkeeper bookkeeper
-	// freeEarly plants a mistake: an agent that frees an address before its record is gone.
-	freeEarly bool
+	// freeEarly plants a mistake: an agent that frees an address before its record is gone. releaseByCIDR plants another: a controller
+	// that takes a block for released because an earlier one of its CIDR was.
+	freeEarly, releaseByCIDR bool
+	// anyController replaces the two controllers by any number of them, which plan whatever they like.
+	anyController bool
 }
 
 // Found is what an exploration found.
@@ -31,7 +34,7 @@ type Found struct {
 // the chance is one in 370,000.
 type visited map[uint64]struct{}
 
-// Explore visits all states from the first one on, until one breaks an invariant or the time is up.
+// Explore visits all states from the first one on, until one breaks an invariant or the time is up; 0 stands for as much as it takes.
 func (x *explorer) Explore(from State, within time.Duration) Found {
 	x.planner, x.bookkeeper = planner{}, bookkeeper{}
 	seed, known, deadline := maphash.MakeSeed(), visited{}, time.Now().Add(within)
@@ -66,7 +69,7 @@ func (x *explorer) Explore(from State, within time.Duration) Found {
 			if found.Broken != "" {
 				return found
 			}
-			if i%1024 == 0 && time.Now().After(deadline) {
+			if i%1024 == 0 && within > 0 && time.Now().After(deadline) {
 				found.Whole = false
 				return found
 			}

@@ -55,14 +55,18 @@ func (s set) has(b int) bool    { return s>>b&1 == 1 }
 func (s set) with(b int) set    { return s | 1<<b }
 func (s set) without(b int) set { return s &^ (1 << b) }
 
+// uids are those of blocks, by block; 0 for none. A block that is made again has another.
+type uids [blocks]int8
+
 // claim is a BlockClaim.
 type claim struct {
-	exists         bool
-	waiting        int8
-	held, released set
+	exists   bool
+	waiting  int8
+	held     set
+	released uids
 }
 
-// block is an IPBlock. A block that is made again has another uid.
+// block is an IPBlock.
 type block struct {
 	owner, uid int8
 }
@@ -94,9 +98,10 @@ type todo struct {
 // agent is a node's agent and what is in its memory.
 type agent struct {
 	up       bool
-	own      set // the blocks that its watch shows as its own
-	held     set // the book's blocks
-	released set
+	own      uids // the blocks that its watch shows as its own
+	held     set  // the book's blocks
+	uid      uids // theirs, as far as they are known
+	released uids
 	claim    claim // what it wants to have in its BlockClaim
 	state    [pods]int8
 	address  [pods]int8
@@ -117,6 +122,8 @@ type State struct {
 	agents  [nodes]agent
 	links   [pods]link
 	phase   [pods]int8
+	// permits are the blocks of which a controller without a plan has read in the API server that their node has released them.
+	permits set
 	crashes int8 // that may still come
 	losses  int8 // answers that may still be lost
 }
@@ -206,7 +213,7 @@ func compareLeaders(a, b *leader) int {
 	}
 	for i := range a.seen.claims {
 		x, y := a.seen.claims[i], b.seen.claims[i]
-		if c := cmp.Or(cmp.Compare(x.waiting, y.waiting), cmp.Compare(x.held, y.held), cmp.Compare(x.released, y.released)); c != 0 {
+		if c := cmp.Or(cmp.Compare(x.waiting, y.waiting), cmp.Compare(x.held, y.held), slices.Compare(x.released[:], y.released[:])); c != 0 {
 			return c
 		}
 	}
@@ -216,30 +223,45 @@ func compareLeaders(a, b *leader) int {
 
 func (s *State) canonicalUIDs() {
 	for b := range blocks {
-		names := map[int8]int8{none: none}
-		rename := func(uid *int8) {
-			if *uid == 0 {
+		var names [maxUID + 1]int8
+		next := int8(1)
+		s.eachUID(b, func(uid *int8) {
+			if *uid <= 0 {
 				return
 			}
-			if _, known := names[*uid]; !known {
-				names[*uid] = int8(len(names))
+			if names[*uid] == 0 {
+				names[*uid], next = next, next+1
 			}
 			*uid = names[*uid]
+		})
+	}
+}
+
+// maxUID bounds the uids of one block that a state can name: there are not more places.
+const maxUID = 1 + leaders*(2+nodes) + nodes*5 + 1
+
+// eachUID visits each place in which a uid of a block stands.
+func (s *State) eachUID(b int, visit func(*int8)) {
+	visit(&s.api.blocks[b].uid)
+	for n := range nodes {
+		a := &s.agents[n]
+		for _, uid := range []*int8{&s.api.claims[n].released[b], &a.own[b], &a.uid[b], &a.released[b], &a.claim.released[b]} {
+			visit(uid)
 		}
-		rename(&s.api.blocks[b].uid)
-		for l := range s.leaders {
-			rename(&s.leaders[l].seen.blocks[b].uid)
-			rename(&s.leaders[l].todo.release[b])
+	}
+	for l := range s.leaders {
+		visit(&s.leaders[l].seen.blocks[b].uid)
+		visit(&s.leaders[l].todo.release[b])
+		for n := range nodes {
+			visit(&s.leaders[l].seen.claims[n].released[b])
 		}
 	}
 }
 
 // freshUID is one that nobody knows.
 func (s *State) freshUID(b int) int8 {
-	most := s.api.blocks[b].uid
-	for l := range s.leaders {
-		most = max(most, s.leaders[l].seen.blocks[b].uid, s.leaders[l].todo.release[b])
-	}
+	most := int8(0)
+	s.eachUID(b, func(uid *int8) { most = max(most, *uid) })
 	return most + 1
 }
 

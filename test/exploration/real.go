@@ -37,6 +37,23 @@ func texts(s set) (out []string) {
 	return out
 }
 
+func releasedBlocks(released uids) (out []v1alpha1.ReleasedBlock) {
+	for b, uid := range released {
+		if uid != 0 {
+			out = append(out, v1alpha1.ReleasedBlock{CIDR: cidrs[b].String(), UID: uidText(uid)})
+		}
+	}
+	return out
+}
+
+// uidText is a uid as objects have it; "" for none.
+func uidText(uid int8) string {
+	if uid == 0 {
+		return ""
+	}
+	return fmt.Sprint(uid)
+}
+
 func setOf(prefixes []netip.Prefix) (out set) {
 	for _, p := range prefixes {
 		out = out.with(slices.Index(cidrs[:], p))
@@ -58,7 +75,7 @@ func (m planner) plan(seen api) todo {
 		state.SetNode(nodeName(n), nil, []netip.Addr{own})
 		state.SetFacts(nodeName(n), blockplan.Facts{Addresses: []netip.Addr{own}})
 		if c := seen.claims[n]; c.exists {
-			state.SetClaim(nodeName(n), []v1alpha1.PoolClaim{{Pool: "pool", Wanted: int32(c.waiting), Waiting: int32(c.waiting), Held: texts(c.held), Released: texts(c.released)}})
+			state.SetClaim(nodeName(n), []v1alpha1.PoolClaim{{Pool: "pool", Wanted: int32(c.waiting), Waiting: int32(c.waiting), Held: texts(c.held), Released: releasedBlocks(c.released)}})
 		}
 	}
 	for b, one := range seen.blocks {
@@ -66,7 +83,7 @@ func (m planner) plan(seen api) todo {
 			continue
 		}
 		own := []string{netip.AddrFrom4([4]byte{192, 168, 0, byte(one.owner + 1)}).String()}
-		object := &v1alpha1.IPBlock{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.BlockName(cidrs[b]), UID: types.UID(fmt.Sprint(one.uid))},
+		object := &v1alpha1.IPBlock{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.BlockName(cidrs[b]), UID: types.UID(uidText(one.uid))},
 			Spec: v1alpha1.IPBlockSpec{CIDR: cidrs[b].String(), Pool: "pool", Node: nodeName(one.owner), NodeAddresses: own}}
 		state.SetBlock(blockplan.Block{Prefix: cidrs[b], Pool: "pool", Node: nodeName(one.owner), Addresses: own, Held: true, Object: object})
 	}
@@ -104,9 +121,9 @@ func (m bookkeeper) settle(in bookInput) agent {
 	book := open(in.agent)
 	out := in.agent
 	var own []addressbook.Block
-	for b := range blocks {
-		if in.agent.own.has(b) {
-			own = append(own, addressbook.Block{CIDR: cidrs[b], Pool: "pool"})
+	for b, uid := range in.agent.own {
+		if uid != 0 {
+			own = append(own, addressbook.Block{CIDR: cidrs[b], Pool: "pool", UID: uidText(uid)})
 		}
 	}
 	book.SetBlocks(own)
@@ -127,15 +144,22 @@ func (m bookkeeper) settle(in bookInput) agent {
 			out.state[p], out.address[p] = reserved, int8(slices.Index(addresses[:], e.Addresses[0]))
 		}
 	}
-	out.held = 0
+	out.held, out.uid, out.released = 0, uids{}, uids{}
+	number := func(uid string) (n int8) {
+		_, _ = fmt.Sscan(uid, &n) // It was made by uidText.
+		return n
+	}
 	for _, b := range book.Blocks() {
 		i := slices.Index(cidrs[:], b.CIDR)
-		out.held, out.released = out.held.with(i), out.released.without(i)
+		out.held, out.uid[i] = out.held.with(i), number(b.UID)
 		if b.Released {
-			out.released = out.released.with(i)
+			out.released[i] = out.uid[i]
 		}
 	}
-	out.claim = claim{exists: true, waiting: int8(share.Waiting), held: setOf(share.Held), released: setOf(share.Released)}
+	out.claim = claim{exists: true, waiting: int8(share.Waiting), held: setOf(share.Held)}
+	for _, r := range share.Released {
+		out.claim.released[slices.Index(cidrs[:], r.CIDR)] = number(r.UID)
+	}
 	m[in] = out
 	return out
 }
@@ -145,13 +169,13 @@ func open(a agent) *addressbook.Book {
 	book := addressbook.New(addressbook.Options{Now: func() time.Time { return epoch }, DemandChanged: func() {}})
 	book.SetPools([]addressbook.Pool{{Name: "pool", CIDR: pool, Usable: true, BlockCapacity: 1}})
 	var held []addressbook.Block
-	var released []netip.Prefix
+	var released []addressbook.Released
 	for b := range blocks {
 		if a.held.has(b) {
-			held = append(held, addressbook.Block{CIDR: cidrs[b], Pool: "pool"})
+			held = append(held, addressbook.Block{CIDR: cidrs[b], Pool: "pool", UID: uidText(a.uid[b])})
 		}
-		if a.released.has(b) {
-			released = append(released, cidrs[b])
+		if a.released[b] != 0 {
+			released = append(released, addressbook.Released{CIDR: cidrs[b], UID: uidText(a.released[b])})
 		}
 	}
 	book.SetReleased(released)

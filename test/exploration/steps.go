@@ -2,14 +2,41 @@ package exploration
 
 // successors calls visit with every state that one step leads to.
 func (x *explorer) successors(s State, visit func(State)) {
-	for l := range leaders {
-		x.leaderSteps(s, l, visit)
+	if x.anyController {
+		x.controllerSteps(s, visit)
+	} else {
+		for l := range leaders {
+			x.leaderSteps(s, l, visit)
+		}
 	}
 	for n := range int8(nodes) {
 		x.agentSteps(s, n, visit)
 	}
 	for p := range pods {
 		x.runtimeSteps(s, p, visit)
+	}
+}
+
+// controllerSteps are those of any number of controllers that plan whatever they like, but keep to what their requests are made of:
+// a block that is created must not exist, and one is deleted only if its node's claim, read from the API server after the block was
+// seen, has released it, and if it is still the one that was seen.
+func (x *explorer) controllerSteps(s State, visit func(State)) {
+	for b := range blocks {
+		next := s
+		owner := s.api.blocks[b].owner
+		switch {
+		case owner == none:
+			for n := range int8(nodes) {
+				next.api.blocks[b] = block{owner: n, uid: s.freshUID(b)}
+				visit(next)
+			}
+		case s.permits.has(b):
+			next.api.blocks[b], next.permits = block{owner: none}, s.permits.without(b)
+			visit(next)
+		case s.api.claims[owner].released[b] == s.api.blocks[b].uid, x.releaseByCIDR && s.api.claims[owner].released[b] != 0:
+			next.permits = s.permits.with(b)
+			visit(next)
+		}
 	}
 }
 
@@ -44,7 +71,7 @@ func (x *explorer) leaderSteps(s State, l int, visit func(State)) {
 		}
 		next := s
 		if !me.todo.checked.has(b) {
-			if owner := me.seen.blocks[b].owner; owner != none && s.api.claims[owner].released.has(b) {
+			if owner := me.seen.blocks[b].owner; owner != none && s.api.claims[owner].released[b] == uid {
 				next.leaders[l].todo.checked = me.todo.checked.with(b)
 			} else {
 				next.leaders[l].todo.release[b] = none
@@ -99,13 +126,7 @@ func (x *explorer) agentSteps(s State, n int8, visit func(State)) {
 		}
 		visit(next)
 	}
-	var own set
-	for b := range blocks {
-		if s.api.blocks[b].owner == n {
-			own = own.with(b)
-		}
-	}
-	if own != a.own {
+	if own := s.ownBlocks(n); own != a.own {
 		next := s
 		next.agents[n].own = own
 		x.settle(&next, n)
@@ -119,8 +140,6 @@ func (x *explorer) agentSteps(s State, n int8, visit func(State)) {
 			visit(next)
 			next.losses++
 		}
-		next.agents[n].released = a.released & (a.held | a.claim.released) // Book.SetListed
-		x.settle(&next, n)
 		visit(next)
 	}
 	for p := range pods {
@@ -213,14 +232,14 @@ func (x *explorer) release(s *State, n int8, p int) {
 // restarted is an agent that has read records, links, blocks and its claim from the API server and the node, as records.Recall does.
 func (x *explorer) restarted(s State, n int8) State {
 	a := fresh
-	a.up = true
-	for b := range blocks {
-		if s.api.blocks[b].owner == n {
-			a.own = a.own.with(b)
+	a.up, a.own = true, s.ownBlocks(n)
+	c := s.api.claims[n]
+	a.released, a.held, a.uid = c.released, c.held, a.own
+	for b, uid := range a.own {
+		if uid != 0 {
+			a.held = a.held.with(b)
 		}
 	}
-	c := s.api.claims[n]
-	a.released, a.held = c.released, a.own|c.held
 	for p := range pods {
 		record, l := s.api.records[p], s.links[p]
 		if nodeOf[p] != n || record == none && l.address == none {
@@ -242,6 +261,16 @@ func (x *explorer) restarted(s State, n int8) State {
 	s.agents[n] = a
 	x.settle(&s, n)
 	return s
+}
+
+// ownBlocks are the uids of a node's blocks.
+func (s *State) ownBlocks(n int8) (own uids) {
+	for b, have := range s.api.blocks {
+		if have.owner == n {
+			own[b] = have.uid
+		}
+	}
+	return own
 }
 
 // runtimeSteps are those of the container runtime, apart from its calls.

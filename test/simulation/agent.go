@@ -62,7 +62,7 @@ type checkpoint struct {
 	View      *cluster.SavedView     `json:"view"`
 	Endpoints []addressbook.Endpoint `json:"endpoints"`
 	Held      []addressbook.Block    `json:"held"`
-	Released  []netip.Prefix         `json:"released"`
+	Released  []addressbook.Released `json:"released"`
 	Given     []addressbook.Given    `json:"given,omitempty"`
 }
 
@@ -89,7 +89,7 @@ func (m *machine) startAgent() {
 	settings := report.Settings{Client: a.conn, Node: m.name, Log: log, Random: random}
 	a.view = cluster.NewView(m.name, a.noteChange)
 	a.pools = addresses.NewPools(a.view.Namespace)
-	a.claim, a.network = report.NewClaim(settings, func(released []netip.Prefix) { a.book.SetListed(released) }), report.NewNetwork(settings)
+	a.claim, a.network = report.NewClaim(settings), report.NewNetwork(settings)
 	a.lease = report.NewLease(settings, func() error { return nil })
 	a.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: 2, Linger: 5 * time.Second, DemandChanged: func() { a.ledger.Wake() }})
 	file := cluster.File{Path: m.checkpointPath(), Of: cluster.Identity{Node: m.name, Boot: fmt.Sprint(m.boots), Cluster: "simulation"}}
@@ -167,7 +167,7 @@ func (a *agent) snapshot() any {
 	c := checkpoint{View: view, Endpoints: a.book.Endpoints(), Given: a.book.Given()}
 	for _, b := range a.book.Blocks() {
 		if b.Released {
-			c.Released = append(c.Released, b.CIDR)
+			c.Released = append(c.Released, addressbook.Released{CIDR: b.CIDR, UID: b.UID})
 		}
 		c.Held = append(c.Held, addressbook.Block{CIDR: b.CIDR, Pool: b.Pool, Loan: b.Loan, Fixed: b.Fixed})
 	}

@@ -15,6 +15,7 @@ const maxBlockBits = 16
 type block struct {
 	cidr     netip.Prefix
 	pool     string
+	uid      string // the IPBlock's; "" where the API has not shown it yet
 	used     []uint64
 	reserved []uint64 // bit i is set when address i is given to nobody; nil for none
 	lent     []uint64 // bit i is set when address i is another node's; nil for none
@@ -39,6 +40,16 @@ func newBlock(cidr netip.Prefix, pool string, now time.Time) *block {
 		b.used[len(b.used)-1] = ^uint64(0) << rest
 	}
 	return b
+}
+
+// identify notes which IPBlock this is. released are the UIDs of the blocks that were given back: one that was made anew with the
+// CIDR of such a block serves pods at once.
+func (b *block) identify(uid string, released map[netip.Prefix]string) {
+	if gone := b.uid; gone != "" && released[b.cidr] == gone {
+		delete(released, b.cidr)
+	}
+	b.uid = uid
+	b.released = uid != "" && released[b.cidr] == uid
 }
 
 // keep keeps the first address for the node's tunnels. A range that was lent has none.

@@ -91,6 +91,8 @@ type Block struct {
 	CIDR        netip.Prefix
 	Pool        string
 	Terminating bool
+	// UID is the IPBlock's; "" where it is not known: what an earlier run of the agent held does not say it.
+	UID string `json:",omitempty"`
 	// Loans are the ranges of the block that other nodes have or are to have.
 	Loans []Loan `json:",omitempty"`
 	// Loan is the id under which the range is lent to this node; "" for a block of its own.
@@ -113,7 +115,7 @@ type Book struct {
 	waiting   map[string]int                     // pool to waiting pods
 	asks      map[netip.Addr]int                 // address to pods that wait for it by name
 	given     map[string]Given                   // by id: loans whose ranges the node has given up, some before a restart
-	released  map[netip.Prefix]bool              // blocks that were given back, some before a restart, until the claim does not list them
+	released  map[netip.Prefix]string            // UIDs of blocks that were given back, some before a restart, until they are gone
 	changed   chan struct{}                      // closed and replaced when an address may have become free
 	demand    func()                             // called, without the lock, when the demand may have changed
 }
@@ -141,7 +143,7 @@ func New(o Options) *Book {
 		waiting:   map[string]int{},
 		asks:      map[netip.Addr]int{},
 		given:     map[string]Given{},
-		released:  map[netip.Prefix]bool{},
+		released:  map[netip.Prefix]string{},
 		changed:   make(chan struct{}),
 	}
 }
@@ -163,14 +165,20 @@ func (b *Book) SetPools(pools []Pool) {
 	}
 }
 
+// Released is a block that the node has given back for good. Another block that is made later with its CIDR has another UID.
+type Released struct {
+	CIDR netip.Prefix `json:"cidr"`
+	UID  string       `json:"uid"`
+}
+
 // SetReleased notes blocks that an earlier run of the agent gave back: they are never used again.
-func (b *Book) SetReleased(cidrs []netip.Prefix) {
+func (b *Book) SetReleased(blocks []Released) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, c := range cidrs {
-		b.released[c] = true
-		if known := b.blocks[c]; known != nil {
-			known.released = true
+	for _, r := range blocks {
+		b.released[r.CIDR] = r.UID
+		if known := b.blocks[r.CIDR]; known != nil && known.loan == "" && known.uid == r.UID {
+			known.released, known.usable = true, false
 		}
 	}
 }
@@ -194,7 +202,7 @@ func (b *Book) addBlock(in Block) *block {
 	added.loan, added.fixed, added.loans = in.Loan, in.Fixed, in.Loans
 	if in.Loan == "" {
 		added.keep()
-		added.released = b.released[in.CIDR]
+		added.identify(in.UID, b.released)
 	} else {
 		_, added.released = b.given[in.Loan]
 	}
@@ -223,6 +231,9 @@ func (b *Book) SetBlocks(blocks []Block) {
 			known = b.addBlock(in)
 			wake = true
 		}
+		if in.Loan == "" && known.uid != in.UID {
+			known.identify(in.UID, b.released)
+		}
 		known.present, known.pool, known.loans = true, in.Pool, in.Loans
 		usable := !in.Terminating && !known.released
 		wake = wake || usable && !known.usable
@@ -234,7 +245,7 @@ func (b *Book) SetBlocks(blocks []Block) {
 		}
 		known.present, known.usable = false, false
 		if known.inUse == 0 {
-			delete(b.blocks, cidr)
+			b.forget(known)
 		}
 	}
 	b.give()
@@ -243,16 +254,11 @@ func (b *Book) SetBlocks(blocks []Block) {
 	}
 }
 
-// SetListed notes which blocks the node's claim in the API lists as released. One that is gone, and not listed any more, is
-// forgotten: the next one of its name is a new block. As long as the claim lists the name, the controller would take a new block
-// for the released one and delete it, so no address of it is given out.
-func (b *Book) SetListed(released []netip.Prefix) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for cidr := range b.released {
-		if b.blocks[cidr] == nil && !slices.Contains(released, cidr) {
-			delete(b.released, cidr)
-		}
+// forget drops a block that is gone and empty.
+func (b *Book) forget(known *block) {
+	delete(b.blocks, known.cidr)
+	if known.loan == "" && b.released[known.cidr] == known.uid {
+		delete(b.released, known.cidr)
 	}
 }
 
@@ -345,7 +351,7 @@ func (b *Book) Free(hostInterface string) {
 			known.unmark(a, b.now())
 			emptied = emptied || known.inUse == 0 || known.isAsked(a)
 			if known.inUse == 0 && !known.present {
-				delete(b.blocks, known.cidr)
+				b.forget(known)
 			}
 		}
 	}

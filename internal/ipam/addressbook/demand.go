@@ -13,7 +13,8 @@ type Share struct {
 	// MaxBlocks is the largest number of blocks that the node may have; 0 for no bound.
 	MaxBlocks int
 	// Held are the blocks that the node has and has not released, Released those that it never takes an address from again.
-	Held, Released []netip.Prefix
+	Held     []netip.Prefix
+	Released []Released
 	// Asks are the addresses that pods wait for by name and that the node does not have, Given the loans whose ranges it has given up.
 	Asks  []netip.Addr
 	Given []Given
@@ -48,7 +49,8 @@ func (b *Book) Shares() (shares []Share, again time.Duration) {
 				enough = spare-known.capacity() >= s.Waiting
 			}
 			lends := known.lent != nil || known.fixed
-			surplus := known.inUse == 0 && !known.released && !lends && (!known.usable || enough)
+			named := known.uid != "" || known.loan != "" // what has no name can't be given back; it goes when the API does not show it
+			surplus := named && known.inUse == 0 && !known.released && !lends && (!known.usable || enough)
 			if !surplus {
 				continue
 			}
@@ -70,7 +72,7 @@ func (b *Book) Shares() (shares []Share, again time.Duration) {
 			case !known.released:
 				s.Held = append(s.Held, known.cidr)
 			case known.loan == "":
-				s.Released = append(s.Released, known.cidr)
+				s.Released = append(s.Released, Released{known.cidr, known.uid})
 			}
 		}
 		s.Given = b.givenOf(func(g Given) bool { return g.Pool == pool.Name })

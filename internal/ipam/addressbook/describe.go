@@ -9,6 +9,8 @@ import (
 type BlockState struct {
 	CIDR netip.Prefix
 	Pool string
+	// UID is the IPBlock's; "" where the API has not shown it yet.
+	UID string
 	// Present is false where the API does not have the block any more.
 	Present bool
 	// Usable blocks serve new pods.
@@ -65,7 +67,7 @@ func (b *Book) Blocks() []BlockState {
 	out := make([]BlockState, 0, len(b.blocks))
 	for _, known := range b.blocks {
 		s := BlockState{
-			CIDR: known.cidr, Pool: known.pool, Present: known.present, Usable: known.usable, Released: known.released,
+			CIDR: known.cidr, Pool: known.pool, UID: known.uid, Present: known.present, Usable: known.usable, Released: known.released,
 			Capacity: known.capacity(), InUse: known.inUse, Available: known.free(),
 			Free:     known.ranges(func(word int) uint64 { return ^known.taken(word) }),
 			Reserved: known.ranges(func(word int) uint64 { return known.withheld(word) &^ known.used[word] &^ known.lentWord(word) }),

@@ -179,7 +179,7 @@ func (b *Book) returnFixed(known *block) {
 func (b *Book) giveBack(known *block) {
 	known.released, known.usable = true, false
 	if known.loan == "" {
-		b.released[known.cidr] = true
+		b.released[known.cidr] = known.uid
 		return
 	}
 	b.given[known.loan] = Given{CIDR: known.cidr, Pool: known.pool, ID: known.loan}

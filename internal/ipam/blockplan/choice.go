@@ -49,7 +49,7 @@ func (o *offer) begin(areas []netip.Prefix) {
 }
 
 // take returns a block for a node: one beside those that it has, else the first of a room. It is never one that the node has just
-// released: as long as its claim lists a prefix, a new block of it would look released.
+// released, so that its addresses rest before the node uses them again.
 func (o *offer) take(r *request) (netip.Prefix, bool) {
 	if !r.ownKnown {
 		r.own, r.ownKnown = o.ownOf(r.node), true
@@ -92,7 +92,7 @@ func (o *offer) beside(r *request) (netip.Prefix, bool) {
 				if !ok {
 					break
 				}
-				if o.usable(block) && !r.node.released[block] {
+				if o.usable(block) && r.node.released[block] == "" {
 					return block, true
 				}
 			}
@@ -104,9 +104,9 @@ func (o *offer) beside(r *request) (netip.Prefix, bool) {
 }
 
 // elsewhere returns the first block of the lowest of the largest rooms.
-func (o *offer) elsewhere(released map[netip.Prefix]bool) (netip.Prefix, bool) {
+func (o *offer) elsewhere(released map[netip.Prefix]string) (netip.Prefix, bool) {
 	o.back = slices.DeleteFunc(o.back, o.taken.isGiven)
-	if i := slices.IndexFunc(o.back, func(p netip.Prefix) bool { return !released[p] }); i >= 0 {
+	if i := slices.IndexFunc(o.back, func(p netip.Prefix) bool { return released[p] == "" }); i >= 0 {
 		return o.back[i], true
 	}
 	for {
@@ -131,7 +131,7 @@ func (o *offer) elsewhere(released map[netip.Prefix]bool) (netip.Prefix, bool) {
 }
 
 // firstOf returns the lowest block of a room that the node can have, if nothing of the room was given meanwhile.
-func (o *offer) firstOf(room netip.Prefix, released map[netip.Prefix]bool) (netip.Prefix, bool) {
+func (o *offer) firstOf(room netip.Prefix, released map[netip.Prefix]string) (netip.Prefix, bool) {
 	if o.taken.isGiven(room) {
 		return netip.Prefix{}, false
 	}
@@ -141,7 +141,7 @@ func (o *offer) firstOf(room netip.Prefix, released map[netip.Prefix]bool) (neti
 		case !ok:
 			return netip.Prefix{}, false
 		case !o.usable(block):
-		case !released[block]:
+		case released[block] == "":
 			return block, true
 		case room == block:
 			o.back = append(o.back, block)

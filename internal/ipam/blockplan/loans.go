@@ -199,7 +199,7 @@ func (p *planner) makeAround(prefix netip.Prefix, pool *pool, n *node) {
 	}
 	overlaps := func(o netip.Prefix) bool { return o.Overlaps(prefix) }
 	taken := slices.ContainsFunc(p.reserved, overlaps) || slices.ContainsFunc(pool.withheld, overlaps) || overlapsAny(p.state.used.walk(), prefix)
-	if taken || has >= pool.MaxBlocks || n.released[prefix] {
+	if taken || has >= pool.MaxBlocks || n.released[prefix] != "" {
 		return
 	}
 	p.budget--

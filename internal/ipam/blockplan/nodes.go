@@ -27,7 +27,7 @@ type node struct {
 	// addresses are those that its blocks show: one of each family, IPv4 first.
 	addresses []string
 	claims    map[string]claim
-	released  map[netip.Prefix]bool
+	released  map[netip.Prefix]string // blocks that the node has given back, with their UIDs
 	blocks    map[netip.Prefix]*block
 	// asks are the addresses that its pods wait for by name, with their pools; given the loans that it has given up; borrows the number of
 	// ranges that it has, or is to have, of blocks of others.
@@ -107,11 +107,13 @@ func (s *State) SetClaim(nodeName string, asked []v1alpha1.PoolClaim) {
 	n := s.nodeOf(nodeName)
 	before, released := n.claims, n.released
 	s.dropHeld(n)
-	n.claims, n.released = make(map[string]claim, len(asked)), map[netip.Prefix]bool{}
+	n.claims, n.released = make(map[string]claim, len(asked)), map[netip.Prefix]string{}
 	for _, one := range asked {
 		n.claims[one.Pool] = claim{wanted: int64(one.Wanted), waiting: int64(one.Waiting), held: parse(one.Held)}
-		for _, p := range parse(one.Released) {
-			n.released[p] = true
+		for _, r := range one.Released {
+			for _, p := range parse([]string{r.CIDR}) {
+				n.released[p] = r.UID
+			}
 		}
 	}
 	s.addHeld(n)

@@ -175,7 +175,7 @@ func (s *State) evidence() map[netip.Prefix]evidence {
 // claimedFrom returns the pool of which a node may hold exactly this block, or nothing.
 func (s *State) claimedFrom(nodeName string, prefix netip.Prefix) string {
 	n := s.nodes[nodeName]
-	if n == nil || n.released[prefix] {
+	if n == nil || n.released[prefix] != "" {
 		return ""
 	}
 	var out string

@@ -24,7 +24,7 @@ func aPool(name, cidr string, bits int32, change ...func(*v1alpha1.IPPool)) v1al
 }
 
 func aBlock(cidr, pool, node string, change ...func(*v1alpha1.IPBlock)) v1alpha1.IPBlock {
-	b := v1alpha1.IPBlock{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.BlockName(netip.MustParsePrefix(cidr)), Finalizers: []string{v1alpha1.FinalizerBlock}}}
+	b := v1alpha1.IPBlock{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.BlockName(netip.MustParsePrefix(cidr)), UID: "u", Finalizers: []string{v1alpha1.FinalizerBlock}}}
 	b.Spec = v1alpha1.IPBlockSpec{CIDR: cidr, Pool: pool, Node: node, NodeAddresses: []string{"192.168.0." + node[1:]}}
 	for _, c := range change {
 		c(&b)
@@ -103,8 +103,13 @@ func feed(pools []v1alpha1.IPPool, blocks []v1alpha1.IPBlock, endpoints []v1alph
 	return s
 }
 
+// wants is a claim; the released blocks are those of aBlock.
 func wants(pool string, wanted, waiting int32, released ...string) v1alpha1.PoolClaim {
-	return v1alpha1.PoolClaim{Pool: pool, Wanted: wanted, Waiting: waiting, Released: released}
+	c := v1alpha1.PoolClaim{Pool: pool, Wanted: wanted, Waiting: waiting}
+	for _, cidr := range released {
+		c.Released = append(c.Released, v1alpha1.ReleasedBlock{CIDR: cidr, UID: "u"})
+	}
+	return c
 }
 
 func show(p Plan) []string {

@@ -258,10 +258,11 @@ func (s *State) addressesFor(b *block) []string {
 	return b.Addresses
 }
 
-// releasedBy says whether the block's own node has released it. What other nodes list does not matter.
+// releasedBy says whether the block's own node has released it: this one, not one that had its CIDR before. What other nodes list
+// does not matter.
 func (s *State) releasedBy(b *block) bool {
 	n := s.nodes[b.Node]
-	return n != nil && n.released[b.Prefix]
+	return n != nil && b.Object != nil && n.released[b.Prefix] == string(b.Object.UID) && b.Object.UID != ""
 }
 
 // cover returns the blocks that an address lies in. There should be one at most.

@@ -65,7 +65,7 @@ func (h *history) claims() (out []v1alpha1.PoolClaim) {
 			c.Held = append(c.Held, h.prefix())
 		}
 		for range h.random.IntN(3) {
-			c.Released = append(c.Released, h.prefix())
+			c.Released = append(c.Released, v1alpha1.ReleasedBlock{CIDR: h.prefix(), UID: []string{"u", "v"}[h.random.IntN(2)]})
 		}
 		out = append(out, c)
 	}

@@ -68,7 +68,7 @@ func newNode(index int, config *rest.Config) (*node, error) {
 	n.pools = addresses.NewPools(n.view.Namespace)
 	settings := report.Settings{Client: n.api.Client, Node: n.name, Log: log}
 	n.network, n.bgp = report.NewNetwork(settings), report.NewBGPState(settings)
-	n.claim = report.NewClaim(settings, func(released []netip.Prefix) { n.book.SetListed(released) })
+	n.claim = report.NewClaim(settings)
 	n.events, n.lease = report.NewEvents(settings, n.network), report.NewLease(settings, func() error { return nil })
 	n.book = addressbook.New(addressbook.Options{Now: time.Now, Reserve: reserve, Linger: time.Minute, DemandChanged: func() { n.ledger.Wake() }})
 	n.ledger = addresses.NewLedger(addresses.Options{View: n.view, Book: n.book, Pools: n.pools, Save: func() error { return nil },

@@ -161,7 +161,7 @@ func block(cidr, pool string) *v1alpha1.IPBlock {
 
 func claim(node string) *v1alpha1.BlockClaim {
 	return &v1alpha1.BlockClaim{ObjectMeta: metav1.ObjectMeta{Name: node}, Spec: v1alpha1.BlockClaimSpec{
-		Pools: []v1alpha1.PoolClaim{{Pool: "four", Wanted: 16, Held: []string{"10.9.0.0/26"}, Released: []string{"fd00:9::/122"}}},
+		Pools: []v1alpha1.PoolClaim{{Pool: "four", Wanted: 16, Held: []string{"10.9.0.0/26"}, Released: []v1alpha1.ReleasedBlock{{CIDR: "fd00:9::/122", UID: "1"}}}},
 	}}
 }
 

@@ -122,6 +122,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{"image.digest=sha256:12", "/image/digest"},
 		{"agent.maxUnavailable=0", "/agent/maxUnavailable"},
 		{"agent.metrics.port=70000", "/agent/metrics/port"},
+		{"agent.livenessProbe.periodSeconds=0", "/agent/livenessProbe/periodSeconds"},
 		{"controller.replicas=0", "/controller/replicas"},
 		{"paths.cniBin=opt/cni/bin", "/paths/cniBin"},
 		{"nodeAddress.cidrs={192.168.0.0}", "/nodeAddress/cidrs"},
@@ -138,6 +139,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 func TestValuesReachTheFlags(t *testing.T) {
 	chart, err := render(t, "--set", "mtu=1400,vxlan.vni=5000000,vxlan.port=8472,nodeAddress.interfaces={bond0,eth*},nodeAddress.cidrs={192.168.0.0/16},"+
 		"agent.metrics.port=9999,agent.metrics.secure=false,agent.healthPort=9998,agent.verbosity=1,controller.metrics.port=9997,"+
+		"agent.livenessProbe.periodSeconds=7,agent.livenessProbe.timeoutSeconds=6,"+
 		"image.repository=registry.example:5000/net/causeway,image.digest=sha256:"+strings.Repeat("a", 64)+",paths.cniBin=/usr/lib/cni,crds.keep=true,"+
 		"firstPools.ipv4=10.1.0.0/16,firstPools.ipv6=fd00:1::/48,firstPools.encapsulation=IPIP,podMonitor.enabled=true")
 	if err != nil {
@@ -147,6 +149,10 @@ func TestValuesReachTheFlags(t *testing.T) {
 	contains(t, words(agent.Object), "--mtu=1400", "--vxlan-vni=5000000", "--vxlan-port=8472", "--node-address-interfaces=bond0,eth*", "--node-address-cidrs=192.168.0.0/16",
 		"--metrics-bind-address=:9999", "--metrics-secure=false", "--health-probe-bind-address=127.0.0.1:9998", "--verbosity=1",
 		"registry.example:5000/net/causeway@sha256:"+strings.Repeat("a", 64), "/usr/lib/cni")
+	containers, _, _ := unstructured.NestedSlice(agent.Object, "spec", "template", "spec", "containers")
+	if probe := fmt.Sprint(containers[0].(map[string]any)["livenessProbe"]); !strings.Contains(probe, "periodSeconds:7 timeoutSeconds:6") {
+		t.Errorf("the agent's liveness probe is %s", probe)
+	}
 	contains(t, words(chart["Deployment.apps causeway-system/causeway-controller"].Object), "--metrics-bind-address=:9997")
 	contains(t, words(chart["Job.batch causeway-system/causeway-first-pools"].Object), "--cidr=10.1.0.0/16", "--cidr=fd00:1::/48", "--encapsulation=IPIP", "--nat-outgoing=true")
 	contains(t, words(chart["Job.batch causeway-system/causeway-uninstall"].Object), "--keep-crds", "--cni-bin-dir=/usr/lib/cni")

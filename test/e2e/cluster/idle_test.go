@@ -69,8 +69,9 @@ func awaitQuiet(t *testing.T, l *lab.Lab, quiet time.Duration) (requests map[str
 }
 
 func TestAnIdleAgentAsksTheAPIServerForNothing(t *testing.T) {
-	const idle = time.Minute // it is what is measured
-	l := lab.Start(t, lab.Options{NoController: true})
+	// All that an agent does from time to time, it does twice in that time.
+	const period, idle = 10 * time.Second, 25 * time.Second
+	l := lab.Start(t, lab.Options{NoController: true, AgentArgs: []string{"--resync=" + period.String(), "--block-linger=" + period.String()}})
 	ctx := t.Context()
 	if err := l.StartController("controller"); err != nil {
 		t.Fatal(err)
@@ -81,7 +82,7 @@ func TestAnIdleAgentAsksTheAPIServerForNothing(t *testing.T) {
 	for _, p := range pods {
 		mustRecord(t, l, p)
 	}
-	awaitQuiet(t, l, 15*time.Second) // Lazy writes wait up to ten.
+	awaitQuiet(t, l, period+2*time.Second) // Lazy writes wait up to ten seconds.
 	// The controller says in an event that it no longer leads, which is none of the agents' requests.
 	if err := l.StopController("controller", syscall.SIGTERM); err != nil {
 		t.Fatal(err)

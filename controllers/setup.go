@@ -119,7 +119,7 @@ func New(cfg *rest.Config, o Options) (manager.Manager, error) {
 	if err := addServers(mgr, cfg, o); err != nil {
 		return nil, err
 	}
-	endpoints, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
+	endpoints, err := newEndpointSource(mgr)
 	if err != nil {
 		return nil, fmt.Errorf("set up the watch of WorkloadEndpoints: %w", err)
 	}
@@ -148,8 +148,8 @@ func addServers(mgr manager.Manager, cfg *rest.Config, o Options) error {
 	return nil
 }
 
-// AddReconcilers makes the parts and connects them. endpoints lists and watches WorkloadEndpoints, past the manager's cache.
-func AddReconcilers(mgr manager.Manager, endpoints client.WithWatch, o Options) error {
+// AddReconcilers makes the parts and connects them. endpoints reads WorkloadEndpoints past the manager's cache.
+func AddReconcilers(mgr manager.Manager, endpoints blocks.EndpointSource, o Options) error {
 	events := mgr.GetEventRecorder("causeway-controller")
 	var poolsRoom *pools.Reconciler
 	var nodesRoom *nodes.Reconciler

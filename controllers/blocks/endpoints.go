@@ -4,15 +4,16 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"unique"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/blockplan"
@@ -35,26 +36,35 @@ func (e *endpoints) NeedLeaderElection() bool { return false }
 
 // Start watches until the context ends.
 func (e *endpoints) Start(ctx context.Context) error {
-	c := e.r.o.Endpoints
-	source := &toolscache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			list := &v1alpha1.WorkloadEndpointList{}
-			if err := c.List(ctx, list, &client.ListOptions{Raw: &o}); err != nil {
-				return nil, fmt.Errorf("list WorkloadEndpoints: %w", err)
-			}
-			return list, nil
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			w, err := c.Watch(ctx, &v1alpha1.WorkloadEndpointList{}, &client.ListOptions{Raw: &o})
-			if err != nil {
-				return nil, fmt.Errorf("watch WorkloadEndpoints: %w", err)
-			}
-			return w, nil
-		},
-	}
-	toolscache.NewReflector(source, &v1alpha1.WorkloadEndpoint{}, e, 0).RunWithContext(ctx)
+	source := &toolscache.ListWatch{ListWithContextFunc: e.list, WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		w, err := e.r.o.Endpoints.WatchEndpoints(ctx, o)
+		if err != nil {
+			return nil, fmt.Errorf("watch WorkloadEndpoints: %w", err)
+		}
+		return w, nil
+	}}
+	toolscache.NewReflector(listFirst{source}, &v1alpha1.WorkloadEndpoint{}, e, 0).RunWithContext(ctx)
 	return nil
 }
+
+// list returns all endpoints that are there, each made small as it comes in. What the reflector wishes is left aside: the list is never
+// older than the question, and comes in one piece.
+func (e *endpoints) list(ctx context.Context, _ metav1.ListOptions) (runtime.Object, error) {
+	out := &smallList{}
+	version, err := e.r.o.Endpoints.ListEndpoints(ctx, func(w *v1alpha1.WorkloadEndpoint) { out.Items = append(out.Items, smallOf(w)) })
+	if err != nil {
+		return nil, fmt.Errorf("list WorkloadEndpoints: %w", err)
+	}
+	out.ResourceVersion = version
+	return out, nil
+}
+
+// listFirst has a reflector begin with a list, and not with a watch that tells what is there: that costs the API server and us several
+// times as much, and no block is given to a node before all endpoints are read.
+type listFirst struct{ *toolscache.ListWatch }
+
+// IsWatchListSemanticsUnSupported is what a reflector asks.
+func (listFirst) IsWatchListSemanticsUnSupported() bool { return true }
 
 func (e *endpoints) hasSynced() bool { return e.synced.Load() }
 
@@ -128,16 +138,40 @@ func (s *small) GetObjectMeta() metav1.Object {
 	return &metav1.ObjectMeta{Namespace: s.name.Namespace, Name: s.name.Name}
 }
 
+// GetObjectKind is part of runtime.Object.
+func (s *small) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+
+// DeepCopyObject is part of runtime.Object. Nobody changes a small one.
+func (s *small) DeepCopyObject() runtime.Object { return s }
+
+// smallList is a list of them for a reflector.
+type smallList struct {
+	metav1.TypeMeta
+	metav1.ListMeta
+	Items []runtime.Object
+}
+
+// DeepCopyObject is part of runtime.Object.
+func (l *smallList) DeepCopyObject() runtime.Object {
+	next := *l
+	next.Items = slices.Clone(l.Items)
+	return &next
+}
+
 // read reads an object of the watch, whether it is small already or not.
 func read(o any) (*small, bool) {
 	switch o := o.(type) {
 	case *small:
 		return o, true
 	case *v1alpha1.WorkloadEndpoint:
-		// The namespace's name is kept once for all of its endpoints.
-		return &small{types.NamespacedName{Namespace: unique.Make(o.Namespace).Value(), Name: o.Name}, endpointOf(o)}, true
+		return smallOf(o), true
 	}
 	return nil, false
+}
+
+// smallOf keeps the namespace's name once for all of its endpoints.
+func smallOf(w *v1alpha1.WorkloadEndpoint) *small {
+	return &small{types.NamespacedName{Namespace: unique.Make(w.Namespace).Value(), Name: w.Name}, endpointOf(w)}
 }
 
 func (e *endpoints) set(name types.NamespacedName, next blockplan.Endpoint) {

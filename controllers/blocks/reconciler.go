@@ -13,7 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -41,14 +43,23 @@ type Options struct {
 	Client client.Client
 	// Live asks the API server.
 	Live client.Reader
-	// Endpoints lists and watches WorkloadEndpoints. They do not go through the cache: of each, a few words are kept.
-	Endpoints client.WithWatch
+	// Endpoints are the WorkloadEndpoints. They do not go through the cache: of each, a few words are kept.
+	Endpoints EndpointSource
 	Metrics   prometheus.Registerer
 	Now       func() time.Time
 	// PoolChanged is told which pools' numbers or conflicts may have changed. It must not block.
 	PoolChanged func(pool string)
 	// Stray is told, again and again, of nodes that have blocks or endpoints but no Node. It must not block.
 	Stray func(node string)
+}
+
+// EndpointSource reads WorkloadEndpoints from the API server.
+type EndpointSource interface {
+	// ListEndpoints calls each for every endpoint that is there now, with its name, namespace, node, addresses and pools at least, and
+	// returns the version of what it has read. each must not keep what it is given. If there is an error, some may be missing.
+	ListEndpoints(ctx context.Context, each func(*v1alpha1.WorkloadEndpoint)) (version string, err error)
+	// WatchEndpoints tells of changes.
+	WatchEndpoints(ctx context.Context, o metav1.ListOptions) (watch.Interface, error)
 }
 
 // Reconciler plans and carries out, one round at a time. There is one queue item for all.

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -103,6 +104,23 @@ func (c *conn) List(ctx context.Context, into client.ObjectList, opts ...client.
 	}
 	into.SetResourceVersion(fmt.Sprint(c.w.server.version))
 	return meta.SetList(into, items)
+}
+
+// ListEndpoints implements blocks.EndpointSource.
+func (c *conn) ListEndpoints(ctx context.Context, each func(*v1alpha1.WorkloadEndpoint)) (string, error) {
+	var list v1alpha1.WorkloadEndpointList
+	if err := c.List(ctx, &list); err != nil {
+		return "", err
+	}
+	for i := range list.Items {
+		each(&list.Items[i])
+	}
+	return list.ResourceVersion, nil
+}
+
+// WatchEndpoints implements blocks.EndpointSource.
+func (c *conn) WatchEndpoints(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	return c.Watch(ctx, &v1alpha1.WorkloadEndpointList{}, &client.ListOptions{Raw: &o})
 }
 
 // selected knows the fields that Causeway selects by.

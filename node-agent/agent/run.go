@@ -98,6 +98,7 @@ func (a *Agent) learn(ctx context.Context) error {
 	if !a.view.WaitLive(ctx) {
 		return nil
 	}
+	a.api.Started()
 	a.ledger.SettlePools()
 	if err := a.records.Recall(ctx); err != nil {
 		return err

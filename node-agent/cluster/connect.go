@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"fmt"
+	"net/http"
+	"sync/atomic"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -74,7 +76,12 @@ type Connection struct {
 	REST rest.Interface
 	// Dialer makes all connections to the API server.
 	Dialer *Dialer
+
+	started atomic.Bool
 }
+
+// Started says that the agent knows what there is: from now on its watches that fail try again as slowly as those of others.
+func (c *Connection) Started() { c.started.Store(true) }
 
 // Connect prepares the connection of a node's agent. It does not ask the API server anything yet.
 func Connect(config *rest.Config, node string) (*Connection, error) {
@@ -99,7 +106,10 @@ func Connect(config *rest.Config, node string) (*Connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an API client: %w", err)
 	}
-	watch, err := cache.New(config, cache.Options{
+	c := &Connection{Client: direct, REST: raw, Dialer: dialer}
+	watching := rest.CopyConfig(config)
+	watching.Wrap(func(next http.RoundTripper) http.RoundTripper { return newQueue(next, &c.started) })
+	c.Cache, err = cache.New(watching, cache.Options{
 		Scheme: scheme, Mapper: mapper, DefaultTransform: slim(node),
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.WorkloadEndpoint{}: {Field: fields.OneTermEqualSelector("spec.node", node)},
@@ -110,5 +120,5 @@ func Connect(config *rest.Config, node string) (*Connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an API cache: %w", err)
 	}
-	return &Connection{Client: direct, Cache: watch, REST: raw, Dialer: dialer}, nil
+	return c, nil
 }

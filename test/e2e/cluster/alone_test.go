@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/test/lab"
@@ -134,7 +135,11 @@ func TestAnAgentStartsWithoutTheAPIServer(t *testing.T) {
 	l.AwaitMatrix(t, []*lab.Pod{pods[2], stays, late, again})
 }
 
-// An agent that finds a damaged checkpoint and no API server lets pods go, starts none, and takes nothing away.
+// longOutage is how long an API server must be away until watches that each try by themselves would try every half minute only.
+const longOutage = 20 * time.Second
+
+// An agent that finds a damaged checkpoint and no API server lets pods go, starts none, and takes nothing away. Soon after the API server's
+// return it starts pods.
 func TestADamagedCheckpointIsIgnored(t *testing.T) {
 	l, pods := startWithPods(t, lab.Options{})
 	ctx, n := t.Context(), l.Nodes[0]
@@ -152,6 +157,7 @@ func TestADamagedCheckpointIsIgnored(t *testing.T) {
 	if err := n.StartAgent(); err != nil {
 		t.Fatal(err)
 	}
+	outage := time.After(longOutage)
 	if err := del(ctx, goes); err != nil {
 		t.Errorf("DEL: %v", err)
 	}
@@ -164,9 +170,11 @@ func TestADamagedCheckpointIsIgnored(t *testing.T) {
 	if err != nil || !strings.Contains(string(log), "Ignores the checkpoint") {
 		t.Errorf("the log does not say that the checkpoint is ignored (%v)", err)
 	}
+	<-outage
 	if err := l.Restart(ctx); err != nil {
 		t.Fatal(err)
 	}
+	back := time.Now()
 	var after *lab.Pod
 	l.Eventually(t, lab.Settle, "the pod that went has no record, and new ones start", func() (err error) {
 		if _, err := record(ctx, l, goes); err == nil {
@@ -177,6 +185,9 @@ func TestADamagedCheckpointIsIgnored(t *testing.T) {
 		}
 		return nil
 	})
+	if took := time.Since(back); took > 10*time.Second {
+		t.Errorf("a pod could start %s after the API server had come back", took)
+	}
 	stop("agent restarted without API server and checkpoint")
 	l.AwaitMatrix(t, append(pods, after))
 	checkConsistent(t, l)

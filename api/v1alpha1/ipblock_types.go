@@ -38,6 +38,7 @@ type Loan struct {
 }
 
 // IPBlockSpec is all that other nodes need to route to a block.
+// +kubebuilder:validation:XValidation:rule="!has(self.lent) || !isCIDR(self.cidr) || self.lent.all(l, !isCIDR(l.cidr) || (cidr(self.cidr).containsCIDR(l.cidr) && cidr(l.cidr).prefixLength() > cidr(self.cidr).prefixLength()))",message="a range that is lent must be a part of its block, and not the whole of it"
 // +kubebuilder:validation:XValidation:rule="self.cidr == oldSelf.cidr && self.pool == oldSelf.pool && self.node == oldSelf.node",message="a block keeps its cidr, pool and node for life"
 // +kubebuilder:validation:XValidation:rule="!has(self.addresses) || (has(self.nodeAddresses) ? self.addresses == self.nodeAddresses.join(',') : self.addresses.size() == 0)",message="addresses must be the nodeAddresses, joined by commas"
 type IPBlockSpec struct {

@@ -193,7 +193,7 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 		return cniError(protocol.CodeNoPool, "Pod %s/%s can't have an address: %s.", c.namespace, c.pod, err.Error())
 	case errors.As(err, &family):
 		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s waits: %s. Add an IPPool for %s, or see why none is usable (kubectl get ippools).", c.namespace, c.pod, err.Error(), family.Family)
-	case errors.Is(err, addressbook.ErrNoPool), errors.Is(err, wish.ErrNoPool):
+	case errors.Is(err, wish.ErrNoPool):
 		return cniError(protocol.CodeNoPool, "No IPPool may serve pod %s/%s on this node: none is usable (kubectl get ippools) and matches the node and the namespace.", c.namespace, c.pod)
 	case errors.Is(err, errNotRecorded):
 		return cniError(protocol.CodeTryAgainLater, "%s; try again later.", sentence(err))

@@ -27,7 +27,9 @@ func pool(name, cidr string, capacity int) Pool {
 	return Pool{Name: name, CIDR: netip.MustParsePrefix(cidr), Usable: true, Reserve: true, BlockCapacity: capacity}
 }
 
-func own(cidr, pool string) Block { return Block{CIDR: netip.MustParsePrefix(cidr), Pool: pool, UID: "1"} }
+func own(cidr, pool string) Block {
+	return Block{CIDR: netip.MustParsePrefix(cidr), Pool: pool, UID: "1"}
+}
 
 func ask(key string, pools ...string) Request {
 	return Request{Endpoint: Endpoint{Interface: key}, Candidates: [][]string{pools}}

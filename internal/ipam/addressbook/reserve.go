@@ -8,10 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-// ErrNoPool says that no pool may serve the pod.
-var ErrNoPool = errors.New("no pool")
+	"github.com/causeway-net/causeway/internal/ipam/wish"
+)
 
 // ErrUnknownNamespace says that a pod's namespace is not known yet, and so not either which pools may serve the pod.
 var ErrUnknownNamespace = errors.New("the pod's namespace is not known yet")
@@ -280,7 +279,7 @@ func (b *Book) try(r Request, inOrder bool) (Endpoint, <-chan struct{}, string, 
 		e.Addresses, e.Pools = append(e.Addresses, a), append(e.Pools, pool)
 	}
 	if len(e.Addresses) == 0 {
-		return Endpoint{}, nil, "", ErrNoPool
+		return Endpoint{}, nil, "", wish.ErrNoPool
 	}
 	for _, a := range r.Exact {
 		if !slices.Contains(e.Addresses, a) {
@@ -352,7 +351,7 @@ func (b *Book) takeOne(namespace string, candidates []string, exact []netip.Addr
 	case len(full.Pools) > 0:
 		return netip.Addr{}, "", full
 	}
-	return netip.Addr{}, "", ErrNoPool
+	return netip.Addr{}, "", wish.ErrNoPool
 }
 
 // releasing reports whether an address of a pool is about to become free on this node.

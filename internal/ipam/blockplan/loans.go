@@ -11,8 +11,11 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 )
 
-// maxLoans is the most that the API takes of one block.
-const maxLoans = 256
+// maxLoans is the most that the API takes of one block, maxAsks of one node's claim to a pool.
+const (
+	maxLoans = 256
+	maxAsks  = 64
+)
 
 // Loan is a range of a block that another node than the block's has, or is to have.
 type Loan struct {
@@ -145,6 +148,12 @@ func (p *planner) settle(b *block, asks map[netip.Addr]ask) []Loan {
 			if asked == nil || asked.name == b.Node || b.Object == nil {
 				continue
 			}
+			if to := p.state.pools[b.Pool]; asked.name != l.Node {
+				if to == nil || to.allowance(p.has(to, asked)) <= 0 {
+					continue
+				}
+				p.keep(to, asked, tally{borrowed: size(l.Prefix)})
+			}
 			// Nobody has the range, so the next node can have it at once.
 			l = Loan{Prefix: l.Prefix, Node: asked.name, Fixed: true, Granted: true, ID: nextID(b.Object, out)}
 		}
@@ -171,20 +180,11 @@ func (p *planner) travel(a netip.Addr, to ask) {
 	loans := p.loansOf(b)
 	lent := slices.ContainsFunc(loans, func(l Loan) bool { return l.Prefix.Contains(a) })
 	closed := b.Object == nil || b.Terminating || p.state.releasedBy(b) || b.Node == to.node.name || prefix.IsSingleIP() || len(loans) >= maxLoans
-	if lent || closed || !p.mayBorrow(pool, to.node) {
+	if lent || closed || pool.allowance(p.has(pool, to.node)) <= 0 {
 		return
 	}
+	p.keep(pool, to.node, tally{borrowed: 1})
 	p.loans[prefix] = append(slices.Clone(loans), Loan{Prefix: netip.PrefixFrom(a, a.BitLen()), Node: to.node.name, Addresses: to.node.addresses, Fixed: true, ID: nextID(b.Object, loans)})
-}
-
-// mayBorrow bounds what a node can borrow: all in all it has no more of a pool than its blocks could hold.
-func (p *planner) mayBorrow(pool *pool, n *node) bool {
-	has := p.state.shares[share{n.name, pool.Name}]
-	if has == nil {
-		return true
-	}
-	perBlock := v1alpha1.UsableAddresses(netip.PrefixFrom(pool.Prefix.Addr(), pool.Bits))
-	return has.borrowed < int64(pool.MaxBlocks-has.blocks)*perBlock
 }
 
 // makeAround gives a node the block around an address that lies in none.
@@ -193,19 +193,14 @@ func (p *planner) makeAround(prefix netip.Prefix, pool *pool, n *node) {
 		p.plan.More = true
 		return
 	}
-	has := p.kept[share{n.name, pool.Name}].blocks
-	if t := p.state.shares[share{n.name, pool.Name}]; t != nil {
-		has += t.blocks
-	}
 	overlaps := func(o netip.Prefix) bool { return o.Overlaps(prefix) }
 	taken := slices.ContainsFunc(p.reserved, overlaps) || slices.ContainsFunc(pool.withheld, overlaps) || overlapsAny(p.state.used.walk(), prefix)
-	if taken || has >= pool.MaxBlocks || n.released[prefix] != "" {
+	if taken || pool.room(p.has(pool, n)) <= 0 || n.released[prefix] != "" {
 		return
 	}
 	p.budget--
 	p.reserved = append(p.reserved, prefix)
-	owner := share{n.name, pool.Name}
-	p.kept[owner] = tally{blocks: p.kept[owner].blocks + 1, free: p.kept[owner].free}
+	p.keep(pool, n, tally{blocks: 1})
 	p.plan.Create = append(p.plan.Create, NewBlock{Prefix: prefix, Pool: pool.Name, Node: n.name, Addresses: n.addresses})
 }
 
@@ -259,7 +254,7 @@ func (p *planner) restored(o orphan) []Loan {
 func (s *State) noteAsks(n *node, claims []v1alpha1.PoolClaim) {
 	n.asks, n.given = nil, nil
 	for _, c := range claims {
-		for _, text := range c.Asks {
+		for _, text := range c.Asks[:min(len(c.Asks), maxAsks)] {
 			if a, err := netip.ParseAddr(text); err == nil {
 				if n.asks == nil {
 					n.asks = map[netip.Addr]string{}

@@ -118,6 +118,41 @@ func TestANodeBorrowsNoMoreThanItCouldHave(t *testing.T) {
 	if got := show(s.Plan(Turn{Now: epoch, Budget: 10})); len(got) != 0 {
 		t.Errorf("%q", got)
 	}
+
+	// What the same plan gives counts too, whether it comes from a lender, from the node that had it before, or with a block.
+	var free []string
+	for i := range 15 {
+		free = append(free, netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 17)}).String())
+	}
+	few := loans[:10]
+	for name, c := range map[string]struct {
+		first v1alpha1.IPBlock
+		nodes []testNode
+		want  int // loans to n2 after the plan, of 15 addresses that its block could have
+	}{
+		"of one lender":       {aBlock("10.0.0.0/28", "p", "n1", lending(few...)), []testNode{aNode("n1"), aNode("n2", asks(free...)), aNode("n3")}, 5},
+		"a block around each": {aBlock("10.0.0.0/28", "p", "n1", lending(few...)), []testNode{aNode("n1"), aNode("n2", asks(append([]string{"10.0.0.40", "10.0.0.60"}, free...)...)), aNode("n3")}, 5},
+	} {
+		s := feed(pools, []v1alpha1.IPBlock{c.first, blocks[1]}, nil, c.nodes)
+		plan := s.Plan(Turn{Now: epoch, Budget: 10})
+		got := 15 * len(plan.Create)
+		for _, l := range plan.Lend {
+			got += len(l.Loans)
+		}
+		if got != c.want {
+			t.Errorf("%s: it gets %d addresses, want %d: %q", name, got, c.want, show(plan))
+		}
+	}
+	back := slices.Clone(loans) // n2 has all that it may have; n4 has given one back
+	back[14].Node, back[14].ID = "n4", "a.4.0"
+	more := aLoan("10.0.0.17", "n2", true)
+	s = feed(pools, []v1alpha1.IPBlock{aBlock("10.0.0.0/28", "p", "n1", lending(back...)), aBlock("10.0.0.16/28", "p", "n3", lending(more))}, nil,
+		[]testNode{aNode("n1"), aNode("n2", asks("10.0.0.15")), aNode("n3"), aNode("n4", gives("a.4.0"))})
+	for _, l := range s.Plan(Turn{Now: epoch, Budget: 10}).Lend {
+		if slices.ContainsFunc(l.Loans, func(l Loan) bool { return l.Node == "n2" && l.Prefix.String() == "10.0.0.15/32" }) {
+			t.Errorf("it gets a 16th from the node that had it: %+v", l.Loans)
+		}
+	}
 }
 
 // TestAVanishedBlockComesBackWithItsLoans: else its node would take back what pods elsewhere have.

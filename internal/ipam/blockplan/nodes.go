@@ -204,9 +204,7 @@ func (s *State) reneed(nodeName, poolName string) {
 		have = *t
 	}
 	free := max(have.free, 0)
-	r := request{node: n, waiting: c.waiting - free, reserve: c.wanted - free, room: p.MaxBlocks - have.blocks}
-	r.room -= int(have.borrowed / p.perBlock())
-	r.borrowed = have.borrowed % p.perBlock()
+	r := request{node: n, waiting: c.waiting - free, reserve: c.wanted - free, room: p.room(have)}
 	switch {
 	case r.room > 0 && (r.waiting > 0 || r.reserve > 0):
 		p.needs[nodeName] = r
@@ -214,9 +212,6 @@ func (s *State) reneed(nodeName, poolName string) {
 		p.atLimit[nodeName] = r.waiting
 	}
 }
-
-// perBlock is the number of addresses of a block.
-func (p *pool) perBlock() int64 { return size(netip.PrefixFrom(p.Prefix.Addr(), p.Bits)) }
 
 // presentNodes returns how many Nodes there are.
 func (s *State) presentNodes() int {

@@ -105,9 +105,8 @@ func (s *State) Plan(turn Turn) Plan {
 type request struct {
 	node             *node
 	waiting, reserve int64
-	// room is the number of blocks that it may still have, borrowed how many addresses of one of them it has borrowed already.
-	room     int
-	borrowed int64
+	// room is the number of blocks that it may still have.
+	room int
 	// own are the blocks that it has of the pool, with those that the plan gives it, once ownKnown is set.
 	own      []netip.Prefix
 	ownKnown bool
@@ -118,7 +117,7 @@ type planner struct {
 	turn   Turn
 	plan   Plan
 	budget int
-	// reserved are prefixes that nobody gets, besides those of blocks, and kept how many of them are kept for whom.
+	// reserved are prefixes that nobody gets, besides those of blocks; kept is what is kept for, or given to, whom by this plan.
 	reserved []netip.Prefix
 	kept     map[share]tally
 	// loans are what is lent of blocks after this plan, rest what nodes could lend of blocks.
@@ -175,7 +174,7 @@ func (p *planner) serve(pool *pool) {
 	requests := make([]*request, 0, len(pool.needs))
 	for _, r := range pool.needs {
 		kept := p.kept[share{r.node.name, pool.Name}]
-		r.waiting, r.reserve, r.room = r.waiting-kept.free, r.reserve-kept.free, r.room-kept.blocks
+		r.waiting, r.reserve, r.room = r.waiting-kept.free, r.reserve-kept.free, pool.room(p.has(pool, r.node))
 		requests = append(requests, &r)
 	}
 	slices.SortFunc(requests, func(a, b *request) int {
@@ -204,6 +203,7 @@ func (p *planner) serve(pool *pool) {
 		p.plan.Create = append(p.plan.Create, NewBlock{Prefix: prefix, Pool: pool.Name, Node: r.node.name, Addresses: r.node.addresses})
 		perBlock := pool.reserved.Usable(prefix, pool.Bits)
 		r.waiting, r.reserve, r.room = r.waiting-perBlock, r.reserve-perBlock, r.room-1
+		p.keep(pool, r.node, tally{blocks: 1})
 		return true
 	}
 	rounds(requests, func(r *request) bool { return r.room > 0 && r.waiting > 0 }, give)

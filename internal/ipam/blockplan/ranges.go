@@ -27,7 +27,7 @@ func (p *planner) lendRanges(pool *pool, requests []*request) {
 	for again := true; again; {
 		again = false
 		for _, r := range requests {
-			if r.waiting <= 0 || r.mayBorrow(pool) <= 0 {
+			if r.waiting <= 0 || r.room <= 0 || pool.allowance(p.has(pool, r.node)) <= 0 {
 				continue
 			}
 			if lenders == nil {
@@ -62,12 +62,9 @@ func (p *planner) lenders(pool *pool) []*node {
 	return out
 }
 
-// mayBorrow is how many addresses a node may still borrow: all in all it has no more than its blocks could hold.
-func (r *request) mayBorrow(pool *pool) int64 { return int64(r.room)*pool.perBlock() - r.borrowed }
-
 // lendOne lends a node the largest range that is not more than it waits for.
 func (p *planner) lendOne(pool *pool, lenders []*node, r *request) bool {
-	for hostBits := bits.Len64(uint64(min(r.waiting, r.mayBorrow(pool)))) - 1; hostBits >= 0; hostBits-- {
+	for hostBits := bits.Len64(uint64(min(r.waiting, pool.allowance(p.has(pool, r.node))))) - 1; hostBits >= 0; hostBits-- {
 		length := pool.Prefix.Addr().BitLen() - hostBits
 		for _, lender := range lenders {
 			if lender == r.node || !pool.sameGroup(lender, r.node) {
@@ -82,7 +79,7 @@ func (p *planner) lendOne(pool *pool, lenders []*node, r *request) bool {
 					loans := p.loansOf(b)
 					p.loans[block] = append(slices.Clone(loans), Loan{Prefix: part, Node: r.node.name, Addresses: r.node.addresses, ID: nextID(b.Object, loans)})
 					r.waiting -= p.state.sizeOf(pool.Name, part)
-					r.borrowed += size(part)
+					p.keep(pool, r.node, tally{borrowed: size(part)})
 					return true
 				}
 			}

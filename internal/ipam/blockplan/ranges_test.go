@@ -71,8 +71,10 @@ func TestRangesAreLent(t *testing.T) {
 			nodes: []testNode{aNode("n1"), aNode("n2"), borrower(5)}, want: []string{"lend of 10.0.0.8/29: 10.0.0.15/32 to n3 (a.5.0, granted false)"}},
 		{name: "it has come back", first: []func(*v1alpha1.IPBlock){lending(aRange("10.0.0.4/30", "n3", true))},
 			nodes: []testNode{aNode("n1"), aNode("n2"), aNode("n3", gives("a.4.0"))}, want: []string{"lend of 10.0.0.0/29:"}},
-		{name: "no more than the node could have of its own", pool: []func(*v1alpha1.IPPool){one}, first: []func(*v1alpha1.IPBlock){lending(aRange("10.0.0.4/30", "n3", true), aRange("10.0.0.2/31", "n3", true), aRange("10.0.0.1/32", "n3", true))},
-			nodes: []testNode{aNode("n1"), aNode("n2"), borrower(12)}, want: []string{"lend of 10.0.0.8/29: 10.0.0.15/32 to n3 (a.5.0, granted false)", "short p 4 [n3]"}},
+		{name: "no more than the node could have of its own", pool: []func(*v1alpha1.IPPool){one}, first: []func(*v1alpha1.IPBlock){lending(aRange("10.0.0.4/30", "n3", true), aRange("10.0.0.2/31", "n3", true))},
+			nodes: []testNode{aNode("n1"), aNode("n2"), borrower(12)}, want: []string{"lend of 10.0.0.8/29: 10.0.0.15/32 to n3 (a.5.0, granted false)", "short p 5 [n3]"}},
+		{name: "as much as the node could have of its own", pool: []func(*v1alpha1.IPPool){one}, first: []func(*v1alpha1.IPBlock){lending(aRange("10.0.0.4/30", "n3", true), aRange("10.0.0.2/31", "n3", true), aRange("10.0.0.1/32", "n3", true))},
+			nodes: []testNode{aNode("n1"), aNode("n2"), borrower(12)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			blocks := []v1alpha1.IPBlock{aBlock("10.0.0.0/29", "p", "n1", append([]func(*v1alpha1.IPBlock){lending()}, c.first...)...), aBlock("10.0.0.8/29", "p", "n2", lending())}

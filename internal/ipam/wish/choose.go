@@ -25,7 +25,7 @@ type Namespace struct {
 	Labels labels.Set
 }
 
-// ErrNoPool says that no pool may serve the pod.
+// ErrNoPool says that no pool may serve the pod. The address book says so too, where none of the pools that were chosen is usable any more.
 var ErrNoPool = errors.New("no pool")
 
 // Choose returns one list of pool names for each family, best first. The pools come best first; where somebody names pools, the order of

@@ -1,6 +1,8 @@
 package trust_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -76,6 +78,18 @@ func TestAgentToken(t *testing.T) {
 	state := func(node string) *v1alpha1.BGPNodeState {
 		return &v1alpha1.BGPNodeState{ObjectMeta: metav1.ObjectMeta{Name: node}}
 	}
+	claims := func(node, pools string) func(client.Client) error {
+		return func(c client.Client) error {
+			return c.Patch(ctx, claim(node), client.RawPatch(merge, fmt.Appendf(nil, `{"spec":{"pools":[%s]}}`, pools)))
+		}
+	}
+	asksFor := func(node string, n int) func(client.Client) error {
+		var addresses []string
+		for i := range n {
+			addresses = append(addresses, fmt.Sprintf(`"10.9.0.%d"`, i+1))
+		}
+		return claims(node, fmt.Sprintf(`{"pool":"four","asks":[%s]}`, strings.Join(addresses, ",")))
+	}
 	pool := &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
 	for _, c := range []struct {
 		name string
@@ -103,6 +117,16 @@ func TestAgentToken(t *testing.T) {
 			greedy := claim("own")
 			return c.Patch(ctx, greedy, client.RawPatch(merge, []byte(`{"spec":{"pools":[{"pool":"four","wanted":1073741824}]}}`)))
 		}, "should be less than or equal to 65536"},
+		{"ask for 64 addresses", asksFor("own", 64), ""},
+		{"ask for 65 addresses", asksFor("own", 65), "must have at most 64 items"},
+		{"ask for what is no address", claims("own", `{"pool":"four","asks":["10.9.0.0/26"]}`), "not an IP address"},
+		{"ask in another's name", asksFor("other", 1), "of its own node only"},
+		{"give up a loan", claims("own", `{"pool":"four","given":[{"cidr":"10.9.0.5/32","id":"a-1.5.0"}]}`), ""},
+		{"give up a loan of no possible id", claims("own", `{"pool":"four","given":[{"cidr":"10.9.0.5/32","id":"A.5.0"}]}`), "should match"},
+		{"give up a loan in another's name", claims("other", `{"pool":"four","given":[{"cidr":"10.9.0.5/32","id":"a-1.5.0"}]}`), "of its own node only"},
+		{"lend itself a range", func(c client.Client) error {
+			return c.Patch(ctx, block("10.250.0.0/26", "any"), client.RawPatch(merge, []byte(lentTo("10.250.0.5/32", "own", true))))
+		}, noRight},
 		{"show other addresses than it has", func(c client.Client) error {
 			patch := `{"status":{"addresses":[{"address":"192.0.2.1","subnet":"192.0.2.0/24","interface":"eth0"}],"addressList":"192.0.2.2"}}`
 			return c.Status().Patch(ctx, network("own"), client.RawPatch(merge, []byte(patch)))

@@ -185,7 +185,8 @@ func (b *bird) prefixes() (has []string, err error) {
 
 var pingSummary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
 
-// pingFromOutside pings from beyond the router, 100 times in a second, until it is stopped. The last two packets may be on their way then.
+// pingFromOutside pings from beyond the router, 100 times in a second, until it is stopped. The last packets may be on their way then. Where routes are
+// missing for a moment, more is lost, and the router says so.
 func pingFromOutside(t *testing.T, l *lab.Lab, to netip.Addr) (stop func(*testing.T)) {
 	t.Helper()
 	var out strings.Builder
@@ -204,7 +205,7 @@ func pingFromOutside(t *testing.T, l *lab.Lab, to netip.Addr) (stop func(*testin
 		sent, _ := strconv.Atoi(m[1])
 		received, _ := strconv.Atoi(m[2])
 		t.Logf("%d packets from the outside to %s, %d answered", sent, to, received)
-		if sent < 100 || received < sent-2 || strings.Contains(out.String(), "errors") {
+		if sent < 100 || received < sent-5 || strings.Contains(out.String(), "errors") {
 			t.Errorf("packets were lost: %s", out.String())
 		}
 	}

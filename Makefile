@@ -9,8 +9,10 @@ NODES ?= 3
 RUNTIME ?= containerd
 # Tests of several packages start a control plane each; more than two at once only wait for each other.
 TEST_PARALLEL ?= 2
+# LONG_TESTS take minutes each. They start first, the longest before the others, so that none of them runs alone at the end.
+LONG_TESTS := $(addprefix ./test/,e2e/kubelet e2e/cluster e2e/modes e2e/bgp e2e/tools simulation)
 # The packages whose tests `make test` runs.
-TESTS ?= ./...
+TESTS ?= $(LONG_TESTS) ./...
 
 BINARIES := causeway kubectl-causeway causeway-agent causeway-speaker causeway-controller lab lab-node
 CONTROL_PLANE := bin/etcd bin/kube-apiserver bin/kubectl

@@ -21,7 +21,7 @@ func (a *Agent) newEndpoints() {
 	})
 	a.server = cniserver.New(cniserver.Options{
 		Node: a.options.Node, Book: a.book, Records: a.queue, Wiring: a.wirer, Pools: a.pools, Health: a, Log: a.log, Observe: a.metrics.observeCall,
-		Served: a.options.Socket + protocol.ServedSuffix,
+		NodeWith: a.view.NodeWith, Served: a.options.Socket + protocol.ServedSuffix,
 	})
 	a.records = records.NewKeeper(records.Options{
 		Node: a.options.Node, API: api, Stored: source.Stored, Past: source.Past, PodGone: source.PodGone, PoolsOf: a.pools.Of, Pending: a.queue.Pending,

@@ -123,6 +123,20 @@ func (v *View) Block(cidr netip.Prefix) (Block, bool) {
 	return b, ok
 }
 
+// NodeWith returns the node that may give an address to a pod: the one that has borrowed it, else that of its block. It returns ""
+// where no block holds the address. It looks at every block.
+func (v *View) NodeWith(a netip.Addr) string {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	node, bits := "", -1
+	for cidr, b := range v.shown.blocks {
+		if cidr.Bits() > bits && cidr.Contains(a) {
+			node, bits = b.Node, cidr.Bits()
+		}
+	}
+	return node
+}
+
 // OwnBlocks returns the blocks of this node, and the ranges that it has of those of others.
 func (v *View) OwnBlocks() []Block {
 	v.mu.RLock()

@@ -139,6 +139,11 @@ func TestALentRangeIsABlockOfWhoHasIt(t *testing.T) {
 	if got := told(); got != OwnBlocks|OtherBlocks || len(own) != 1 || own[0].Loan != "u.2" || own[0].Lender != "n2" || own[0].CIDR.String() != "10.0.0.70/32" {
 		t.Errorf("a loan told %b, shows %+v", got, own)
 	}
+	for address, want := range map[string]string{"10.0.0.70": "n1", "10.0.0.71": "n2", "10.0.0.1": ""} {
+		if got := v.NodeWith(netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s is said to be with %q, not %q", address, got, want)
+		}
+	}
 	h.Set(lent("n3", true))
 	if got := told(); got&OwnBlocks == 0 || len(v.OwnBlocks()) != 0 || len(v.BlocksSince(0).Set) != 2 {
 		t.Errorf("a loan to another node told %b, shows %v", got, v.BlocksSince(0).Set)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -178,7 +179,7 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 	case errors.As(err, &inUse):
 		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s waits for its address: %s; it gets the address when that pod is gone.", c.namespace, c.pod, err.Error())
 	case errors.As(err, &elsewhere):
-		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s waits for its address: %s. A pod may have it (kubectl get workloadendpoints -A), or the agent of the node whose block holds it (kubectl get ipblocks) or the controller does not run.", c.namespace, c.pod, err.Error())
+		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s waits for its address: %s. %s", c.namespace, c.pod, err.Error(), s.whereIs(elsewhere.Address))
 	case errors.As(err, &notHere):
 		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s can't have its address: %s. Only addresses of an IPPool whose fixedAddresses is Allowed come from other nodes (kubectl get ipblocks).", c.namespace, c.pod, err.Error())
 	case errors.As(err, &barred):
@@ -205,6 +206,22 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 		return cniError(protocol.CodeInterfaceTaken, "CNI_IFNAME is not usable: %v.", err)
 	}
 	return cniError(protocol.CodeInternal, "%s.", sentence(err))
+}
+
+// whereIs says who has an address that has not come to this node, as far as the agent knows: it hears of other nodes' blocks, not of their
+// pods.
+func (s *Server) whereIs(a netip.Addr) string {
+	node := ""
+	if s.nodeWith != nil {
+		node = s.nodeWith(a)
+	}
+	switch node {
+	case "":
+		return "No node's block holds it: this node may have as many blocks as maxBlocksPerNode of the IPPool allows, or the controller does not run."
+	case s.node:
+		return "It lies in a block of this node, and is on its way back from another one: a pod may still have it there (kubectl causeway ipam show " + a.String() + ")."
+	}
+	return "It is with node " + node + ": a pod may have it there (kubectl causeway ipam show " + a.String() + " names it), or the agent of that node or the controller does not run."
 }
 
 // poolFull says which pools are full, why, and what to do.

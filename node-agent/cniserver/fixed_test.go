@@ -1,15 +1,20 @@
 package cniserver
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/cni-plugin/protocol"
+	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 )
 
 func TestFixedAddressesOfAPod(t *testing.T) {
@@ -42,6 +47,31 @@ func TestFixedAddressesOfAPod(t *testing.T) {
 
 func annotated(ips string) json.RawMessage {
 	return json.RawMessage(fmt.Sprintf(`{"cniVersion":"1.1.0","name":"causeway","type":"causeway","runtimeConfig":{"io.kubernetes.cri.pod-annotations":{%q:%q}}}`, v1alpha1.AnnotationIPs, ips))
+}
+
+func TestWhoHasAnAddressIsSaid(t *testing.T) {
+	book := addressbook.New(addressbook.Options{Now: time.Now, DemandChanged: func() {}})
+	book.SetPools([]addressbook.Pool{{Name: "p", CIDR: netip.MustParsePrefix("10.0.0.0/16"), Usable: true, BlockCapacity: 63, BlockBits: 26, Travels: true}})
+	for node, want := range map[string]string{
+		"":      "No node's block holds it: this node may have as many blocks as maxBlocksPerNode of the IPPool allows, or the controller does not run.",
+		"other": "It is with node other: a pod may have it there (kubectl causeway ipam show 10.0.0.5 names it), or the agent of that node or the controller does not run.",
+		"n":     "It lies in a block of this node, and is on its way back from another one: a pod may still have it there (kubectl causeway ipam show 10.0.0.5).",
+	} {
+		w := newWorld()
+		s := New(Options{
+			Node: "n", Book: book, Records: w, Wiring: w, Pools: w, Health: w, Log: logr.Discard(), Observe: func(string, uint, time.Duration) {},
+			NodeWith: func(netip.Addr) string { return node },
+		})
+		s.SetSynced()
+		r := request("ADD", "a")
+		r.Config = annotated("10.0.0.5")
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		bad := s.Handle(ctx, r).Error
+		cancel()
+		if bad == nil || bad.Code != protocol.CodeTryAgainLater || !strings.HasSuffix(bad.Message, "address 10.0.0.5 of IPPool p has not come to this node yet. "+want) {
+			t.Errorf("with %q: %+v", node, bad)
+		}
+	}
 }
 
 func TestAFixedAddressIsGivenOrTheReasonIsSaid(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -40,6 +41,8 @@ type Options struct {
 	Log     logr.Logger
 	// Observe is called once for each call: the verb, the CNI error code (0 for none) and how long it took.
 	Observe func(verb string, code uint, took time.Duration)
+	// NodeWith returns the node that may give an address to a pod; "" for none. Nil where nobody knows.
+	NodeWith func(netip.Addr) string
 	// Served is the file that says that pods could be served since the node's start (protocol.ServedSuffix); "" for none.
 	Served string
 }
@@ -54,17 +57,19 @@ type Server struct {
 	health  Health
 	log     logr.Logger
 	observe func(string, uint, time.Duration)
-	locks   locks
-	reaper  *reaper
-	served  string
-	synced  chan struct{} // closed when the book holds every endpoint of the node
+	// nodeWith is nil where nobody knows who has an address.
+	nodeWith func(netip.Addr) string
+	locks    locks
+	reaper   *reaper
+	served   string
+	synced   chan struct{} // closed when the book holds every endpoint of the node
 }
 
 // New returns a server.
 func New(o Options) *Server {
 	return &Server{
 		node: o.Node, book: o.Book, records: o.Records, wiring: o.Wiring, pools: o.Pools, health: o.Health, log: o.Log,
-		observe: o.Observe, served: o.Served, reaper: newReaper(o.Book, o.Wiring, o.Log), synced: make(chan struct{}),
+		observe: o.Observe, nodeWith: o.NodeWith, served: o.Served, reaper: newReaper(o.Book, o.Wiring, o.Log), synced: make(chan struct{}),
 	}
 }
 

@@ -122,7 +122,8 @@ func twoPodsAskForOneAddress(t *testing.T, l *lab.Lab) {
 		waiting <- err
 	}()
 	refused, err := l.StartPod(ctx, l.Nodes[1], "default/third", ask)
-	wantError(t, err, "Pod default/third waits for its address: address 10.78.0.120 of IPPool travel has not come to this node yet")
+	wantError(t, err, "Pod default/third waits for its address: address 10.78.0.120 of IPPool travel has not come to this node yet",
+		"It is with node "+l.Nodes[0].Name+": a pod may have it there (kubectl causeway ipam show 10.78.0.120 names it)")
 	if err := l.StopPod(ctx, refused); err != nil {
 		t.Error(err)
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/causeway-net/causeway/controllers/pools"
 	"github.com/causeway-net/causeway/controllers/reservations"
 	"github.com/causeway-net/causeway/controllers/traces"
+	"github.com/causeway-net/causeway/internal/giveback"
 	"github.com/causeway-net/causeway/internal/scrape"
 )
 
@@ -177,8 +178,8 @@ func AddReconcilers(mgr manager.Manager, endpoints blocks.EndpointSource, o Opti
 			return fmt.Errorf("set up %T: %w", r, err)
 		}
 	}
-	if err := mgr.Add(newGiveBack(blocksRoom.Synced)); err != nil {
-		return fmt.Errorf("set up %T: %w", &giveBack{}, err)
+	if err := mgr.Add(giveback.New(blocksRoom.Synced)); err != nil {
+		return fmt.Errorf("give memory back after the start: %w", err)
 	}
 	return nil
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	gc "runtime/debug"
 	"time"
 
+	"github.com/causeway-net/causeway/internal/giveback"
 	"github.com/causeway-net/causeway/node-agent/bgp"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
@@ -118,6 +118,15 @@ func (a *Agent) awaitLive(ctx context.Context) bool {
 	}
 }
 
+func (a *Agent) isLive() bool {
+	select {
+	case <-a.live:
+		return true
+	default:
+		return false
+	}
+}
+
 // remember fills the address book: by learn, or where the API server is away, from the checkpoint and the node's links.
 // Without a checkpoint the agent lets pods go, but leaves everything else as it is until it has learned what that is.
 func (a *Agent) remember(ctx context.Context) {
@@ -183,23 +192,7 @@ func (a *Agent) keep(ctx context.Context, work starter) error {
 			}
 		}))
 	}
-	work("give memory back", endless(a.giveBack))
+	work("give memory back", giveback.New(a.isLive).Start)
 	a.ledger.Wake()
 	return nil
-}
-
-// afterStart is how long after its start the agent has used what it needs for that alone.
-const afterStart = 3 * time.Second
-
-// giveBack returns the memory of what was read at the start to the kernel, once: the first look at a large cluster takes far more than the
-// agent keeps, and Go would return it little by little.
-func (a *Agent) giveBack(ctx context.Context) {
-	if !a.awaitLive(ctx) {
-		return
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(afterStart):
-		gc.FreeOSMemory()
-	}
 }

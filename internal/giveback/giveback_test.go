@@ -1,4 +1,4 @@
-package controllers
+package giveback
 
 import (
 	"testing"
@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-func TestGiveBackOnceWhenAllIsRead(t *testing.T) {
+func TestMemoryIsGivenBackOnceWhenAllIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, read, given := time.Now(), false, 0
-		g := newGiveBack(func() bool { return read })
-		g.give = func() { given++ }
+		m := New(func() bool { return read })
+		m.give = func() { given++ }
 		ended := make(chan error, 1)
-		go func() { ended <- g.Start(t.Context()) }()
+		go func() { ended <- m.Start(t.Context()) }()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if given != 0 {

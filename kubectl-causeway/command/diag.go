@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/causeway-net/causeway/internal/version"
 	"github.com/causeway-net/causeway/kubectl-causeway/addresses"
 	"github.com/causeway-net/causeway/kubectl-causeway/bundle"
 	"github.com/causeway-net/causeway/kubectl-causeway/health"
@@ -85,6 +86,7 @@ func (a *app) diagnose(ctx context.Context, connection *objects.Connection, c *o
 		names = append(names, c.Networks.Items[i].Name)
 	}
 	files = append(files,
+		printed("versions.txt", func(p *text.Page) { printVersions(p, c) }),
 		printed("status.txt", func(p *text.Page) { printStatus(p, report, true) }),
 		printed("ipam-check.txt", func(p *text.Page) { printAccount(p, account) }),
 		printed("ipam-show.txt", func(p *text.Page) { printPools(p, addresses.Show(c), true) }),
@@ -106,6 +108,9 @@ func (a *app) diagnose(ctx context.Context, connection *objects.Connection, c *o
 		var out []bundle.File
 		for _, container := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 			for _, previous := range []bool{false, true} {
+				if previous && !restarted(&p, container.Name) {
+					continue
+				}
 				name := "logs/" + p.Name + "/" + container.Name + map[bool]string{false: ".log", true: ".previous.log"}[previous]
 				out = append(out, answer(name, func() ([]byte, error) {
 					limit, cancel := context.WithTimeout(ctx, logTimeout)
@@ -116,6 +121,37 @@ func (a *app) diagnose(ctx context.Context, connection *objects.Connection, c *o
 		}
 		return out
 	})...), nil
+}
+
+// restarted says whether a container has run before, so that there is an earlier log.
+func restarted(p *corev1.Pod, container string) bool {
+	return slices.ContainsFunc(slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses), func(s corev1.ContainerStatus) bool {
+		return s.Name == container && s.RestartCount > 0
+	})
+}
+
+// printVersions says of each program which version it is.
+func printVersions(p *text.Page, c *objects.Cluster) {
+	p.Printf("kubectl-causeway %s\nKubernetes %s\n\n", version.String(), c.Server)
+	var rows [][]text.Cell
+	for i := range c.SystemPods.Items {
+		pod := &c.SystemPods.Items[i]
+		ids := map[string]string{}
+		for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+			ids[s.Name] = s.ImageID
+		}
+		for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+			rows = append(rows, text.Row(pod.Name, pod.Spec.NodeName, container.Name, container.Image, ids[container.Name]))
+		}
+	}
+	p.Table([]string{"POD", "NODE", "CONTAINER", "IMAGE", "IMAGE ID"}, rows)
+	rows = nil
+	for i := range c.Nodes.Items {
+		n := c.Nodes.Items[i].Status.NodeInfo
+		rows = append(rows, text.Row(c.Nodes.Items[i].Name, n.KubeletVersion, n.ContainerRuntimeVersion, n.KernelVersion, n.OSImage))
+	}
+	p.Printf("\n")
+	p.Table([]string{"NODE", "KUBELET", "RUNTIME", "KERNEL", "SYSTEM"}, rows)
 }
 
 // logTimeout is how long one log may take; a node that is down answers nothing.

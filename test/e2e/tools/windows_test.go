@@ -110,7 +110,10 @@ func packed(t *testing.T, l *lab.Lab) {
 		t.Fatalf("diag ends with %d: %s", code, out)
 	}
 	names := unpack(t, file, secret)
-	for _, want := range []string{"objects/ippools.yaml", "objects/bgpnodestates.yaml", "nodes/node1/plan.txt", "nodes/node3/book.txt", "status.txt", "ipam-check.txt", "map.svg",
+	if strings.Contains(names, ".previous.log") { // No container has restarted.
+		t.Errorf("the bundle holds earlier logs:\n%s", names)
+	}
+	for _, want := range []string{"versions.txt", "objects/ippools.yaml", "objects/bgpnodestates.yaml", "nodes/node1/plan.txt", "nodes/node3/book.txt", "status.txt", "ipam-check.txt", "map.svg",
 		"logs/causeway-agent-node1/agent.log.missing"} {
 		if !strings.Contains(names, "/"+want+"\n") {
 			t.Errorf("the bundle does not hold %s, but\n%s", want, names)

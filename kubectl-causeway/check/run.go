@@ -43,7 +43,6 @@ type Options struct {
 const (
 	container   = "probe"
 	serviceName = "check"
-	label       = "causeway.dev/check"
 	// cleanUp is how long the end may take.
 	cleanUp = 2 * time.Minute
 	pause   = 500 * time.Millisecond
@@ -64,7 +63,11 @@ func Run(ctx context.Context, c *objects.Connection, o Options) (report Report, 
 	if len(wanted) == 0 {
 		return r.report, errors.New("no node is ready, so there is nothing to check: see kubectl causeway status")
 	}
-	if err := r.make(ctx, wanted); err != nil {
+	r.sweep(ctx)
+	most := longest(o.Patience, len(wanted))
+	ctx, cancel := context.WithTimeoutCause(ctx, most-cleanUp, fmt.Errorf("the check has taken longer than %s", most-cleanUp))
+	defer cancel()
+	if err := r.make(ctx, wanted, most); err != nil {
 		return r.report, errors.Join(err, r.end(ctx))
 	}
 	defer func() { err = errors.Join(err, r.end(ctx)) }()
@@ -77,7 +80,18 @@ func Run(ctx context.Context, c *objects.Connection, o Options) (report Report, 
 	r.report.Tests = Plan(world, o.Sample)
 	r.ask(ctx, world)
 	r.follow(ctx, world)
-	return r.report, ctx.Err()
+	return r.report, context.Cause(ctx)
+}
+
+// sweep takes away what killed checks have left. One that may not do so goes on without.
+func (r *run) sweep(ctx context.Context) {
+	gone, err := sweep(ctx, r.Client, r.Now())
+	if len(gone) > 0 {
+		r.Say("Taking away what killed checks have left: " + strings.Join(gone, ", ") + ".")
+	}
+	if err != nil {
+		r.Say(err.Error() + ".")
+	}
 }
 
 // follow traces the first packet that got no answer, while the pods are there.
@@ -128,11 +142,21 @@ func (r *run) choose(nodes []corev1.Node) []string {
 	return out
 }
 
-// make makes the namespace, a Service, and a pod on each node.
-func (r *run) make(ctx context.Context, nodes []string) error {
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		GenerateName: "causeway-check-", Labels: map[string]string{label: "true", "pod-security.kubernetes.io/enforce": "restricted"},
+// home is the namespace of a check of some nodes.
+func (r *run) home(nodes int) *corev1.Namespace {
+	end := passing
+	if r.Keep {
+		end = kept
+	}
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: "causeway-check-", Annotations: map[string]string{lasts: longest(r.Patience, nodes).String()},
+		Labels: map[string]string{label: end, "pod-security.kubernetes.io/enforce": "restricted"},
 	}}
+}
+
+// make makes the namespace, a Service, and a pod on each node.
+func (r *run) make(ctx context.Context, nodes []string, most time.Duration) error {
+	namespace := r.home(len(nodes))
 	if err := r.Create(ctx, namespace); err != nil {
 		return fmt.Errorf("make a namespace for the check: %w", err)
 	}
@@ -142,12 +166,12 @@ func (r *run) make(ctx context.Context, nodes []string) error {
 	parts := []client.Object{&corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: serviceName},
 		Spec: corev1.ServiceSpec{
-			Selector: map[string]string{label: "true"}, IPFamilyPolicy: &dual,
+			Selector: map[string]string{label: passing}, IPFamilyPolicy: &dual,
 			Ports: []corev1.ServicePort{{Port: servicePort, TargetPort: intstr.FromInt32(probe.Port)}},
 		},
 	}}
 	for i, node := range nodes {
-		parts = append(parts, r.pod(fmt.Sprintf("probe-%d", i+1), node))
+		parts = append(parts, r.pod(fmt.Sprintf("probe-%d", i+1), node, most))
 	}
 	for _, o := range parts {
 		// The namespace's service account comes a moment after it.
@@ -167,15 +191,20 @@ func (r *run) make(ctx context.Context, nodes []string) error {
 	return nil
 }
 
-func (r *run) pod(name, node string) *corev1.Pod {
+// pod is a pod of the check, which ends by itself after the longest time that the check may take.
+func (r *run) pod(name, node string, most time.Duration) *corev1.Pod {
 	no, yes, user, soon := false, true, nobody, int64(1)
+	var deadline *int64
+	if seconds := int64(most.Seconds()); !r.Keep {
+		deadline = &seconds
+	}
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name, Labels: map[string]string{label: "true"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name, Labels: map[string]string{label: passing}},
 		Spec: corev1.PodSpec{
 			// Not by the scheduler: a node without room for pods has a network too.
 			NodeName: node, RestartPolicy: corev1.RestartPolicyNever, AutomountServiceAccountToken: &no, EnableServiceLinks: &no,
-			TerminationGracePeriodSeconds: &soon,
-			Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+			TerminationGracePeriodSeconds: &soon, ActiveDeadlineSeconds: deadline,
+			Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 			SecurityContext: &corev1.PodSecurityContext{
 				RunAsNonRoot: &yes, RunAsUser: &user, RunAsGroup: &user, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},

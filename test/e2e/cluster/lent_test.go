@@ -71,6 +71,13 @@ func lentAddresses(t *testing.T, l *lab.Lab, small *v1alpha1.IPPool) {
 	t.Logf("14 pods have the 14 addresses of the pool; a pod that borrowed its address took %v at most", slowest.Round(time.Millisecond))
 	l.AwaitMatrix(t, up)
 	checkConsistent(t, l)
+	for _, p := range up { // the node's own packets come from its node address: it has no address of a block
+		if p.Node != poor {
+			if err := lab.Ping(ctx, poor, p.Addresses[0]); err != nil {
+				t.Errorf("from node %s to pod %s on %s: %v", poor.Name, p.Key(), p.Node.Name, err)
+			}
+		}
+	}
 	_, err := l.StartPod(ctx, poor, "default/one-more", lab.PodOptions{NoObject: true})
 	wantError(t, err, "small")
 

@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -45,8 +46,8 @@ type agent struct {
 
 	own *feeds
 
-	counted     map[string]bool       // endpoints that the invariants have looked at
-	terminating map[netip.Prefix]bool // blocks that the watch has shown as being deleted, up to the change number read
+	counted     map[string]bool            // endpoints that the invariants have looked at
+	terminating map[netip.Prefix]types.UID // blocks that the watch has shown as being deleted, up to the change number read
 	read        int
 	saving      atomic.Bool // it writes the checkpoint; what the watch shows meanwhile has to wait
 	remembered  bool        // it has started with a checkpoint and without the API server
@@ -83,7 +84,7 @@ func (m *machine) startAgent() {
 		return true
 	})
 	m.w.feeds = append(m.w.feeds, own)
-	a.conn, a.own, a.terminating = &conn{w: m.w, p: p}, own, map[netip.Prefix]bool{}
+	a.conn, a.own, a.terminating = &conn{w: m.w, p: p}, own, map[netip.Prefix]types.UID{}
 	random := rand.New(rand.NewPCG(m.w.seed, uint64(m.boots))).Float64
 	log := m.w.log.WithName(m.name)
 	settings := report.Settings{Client: a.conn, Node: m.name, Log: log, Random: random}

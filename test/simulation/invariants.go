@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/cluster"
@@ -137,15 +139,15 @@ func (a *agent) noteTerminating() {
 		if c.gone || c.object.GetDeletionTimestamp() == nil {
 			delete(a.terminating, cidr)
 		} else {
-			a.terminating[cidr] = true
+			a.terminating[cidr] = c.object.GetUID()
 		}
 	}
 }
 
-// inTerminating returns the block of an address if the watch has shown it as being deleted, both before the last step and now.
-func (a *agent) inTerminating(before map[netip.Prefix]bool, address netip.Addr) (netip.Prefix, bool) {
-	for cidr := range a.terminating {
-		if before[cidr] && cidr.Contains(address) {
+// inTerminating returns the block of an address if the watch has shown this very block as being deleted, both before the last step and now.
+func (a *agent) inTerminating(before map[netip.Prefix]types.UID, address netip.Addr) (netip.Prefix, bool) {
+	for cidr, uid := range a.terminating {
+		if before[cidr] == uid && cidr.Contains(address) {
 			return cidr, true
 		}
 	}

@@ -30,6 +30,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&BGPConfiguration{}, &BGPConfigurationList{},
 		&BGPFilter{}, &BGPFilterList{},
 		&IPReservation{}, &IPReservationList{},
+		&StickyAddress{}, &StickyAddressList{},
 		&BlockClaim{}, &BlockClaimList{},
 		&BGPNodeState{}, &BGPNodeStateList{},
 		&PathTrace{}, &PathTraceList{},

@@ -42,6 +42,17 @@ const (
 	FixedAddressesAllowed FixedAddresses = "Allowed"
 )
 
+// StickyAddresses says whose pods come back with the addresses that they had.
+// +kubebuilder:validation:Enum=None;StatefulSet
+type StickyAddresses string
+
+const (
+	// StickyNone remembers no address.
+	StickyNone StickyAddresses = "None"
+	// StickyStatefulSet remembers the addresses of a StatefulSet's pods as long as the StatefulSet is there.
+	StickyStatefulSet StickyAddresses = "StatefulSet"
+)
+
 // OtherNamespaces stands in a NamespaceLimit for each namespace that no other entry names.
 const OtherNamespaces = "*"
 
@@ -139,6 +150,12 @@ type IPPoolSpec struct {
 	// +optional
 	FixedAddresses FixedAddresses `json:"fixedAddresses,omitempty"`
 
+	// sticky is StatefulSet where a pod of a StatefulSet comes back with the addresses of this pool that it had, on whatever node it starts
+	// again: each is remembered in a StickyAddress, and no other pod gets it, until the StatefulSet is deleted.
+	// +kubebuilder:default=None
+	// +optional
+	Sticky StickyAddresses `json:"sticky,omitempty"`
+
 	// maxBlocksPerNode is the largest number of blocks that one node may have of this pool at a time, whatever it asks for.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1024
@@ -182,10 +199,14 @@ type IPPoolStatus struct {
 	// +optional
 	Allocated int64 `json:"allocated"`
 
-	// free is capacity less allocated.
+	// free is capacity less allocated and remembered.
 	// +kubebuilder:default=0
 	// +optional
 	Free int64 `json:"free"`
+
+	// remembered is the number of addresses that no pod has and that are remembered for pods of StatefulSets (sticky). They are not free.
+	// +optional
+	Remembered int64 `json:"remembered,omitempty"`
 
 	// freeText is free once more, for the columns of kubectl: ">1M" above a million.
 	// +kubebuilder:validation:MaxLength=20

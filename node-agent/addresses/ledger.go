@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 )
 
@@ -19,6 +21,8 @@ type View interface {
 	Pools() []cluster.Pool
 	// Reserved are the addresses that no pod gets, whatever pool they are in.
 	Reserved() *reservation.Set
+	// Remembered are the addresses that are remembered for pods.
+	Remembered() map[types.NamespacedName][]sticky.Address
 	OwnBlocks() []cluster.Block
 	Block(cidr netip.Prefix) (cluster.Block, bool)
 	// Node reports false where the Node does not exist.
@@ -28,6 +32,7 @@ type View interface {
 // Book is the address book.
 type Book interface {
 	SetPools(pools []addressbook.Pool)
+	SetRemembered(remembered map[netip.Addr]addressbook.Pod)
 	SetBlocks(blocks []addressbook.Block)
 	// Given returns the loans that the node has given up, EndLoans says which of them are over.
 	Given() []addressbook.Given
@@ -90,6 +95,7 @@ func (l *Ledger) Run(ctx context.Context) {
 // Settle is one turn of Run. It returns how long until a block may become surplus, 0 for never.
 func (l *Ledger) Settle() time.Duration {
 	l.o.Book.SetPools(l.SettlePools())
+	l.o.Book.SetRemembered(l.o.Pools.remember(l.o.View.Remembered()))
 	l.o.Book.SetBlocks(ownBlocks(l.o.View))
 	l.o.Book.EndLoans(ended(l.o.View, l.o.Book.Given()))
 	shares, again := l.o.Book.Shares()

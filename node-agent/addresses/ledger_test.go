@@ -11,9 +11,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
@@ -28,11 +31,17 @@ type neighbours struct {
 	fail   error
 }
 
-func (n *neighbours) Pools() []cluster.Pool { return views(testPool("p", "10.0.0.0/16", 1, nil)) }
+func (n *neighbours) Pools() []cluster.Pool {
+	return views(testPool("p", "10.0.0.0/16", 1, func(p *v1alpha1.IPPool) { p.Spec.Sticky = v1alpha1.StickyStatefulSet }))
+}
 
 func (n *neighbours) Reserved() *reservation.Set {
 	set, _ := reservation.Parse([]string{"10.0.0.2"}, netip.Prefix{})
 	return set
+}
+
+func (n *neighbours) Remembered() map[types.NamespacedName][]sticky.Address {
+	return map[types.NamespacedName][]sticky.Address{{Namespace: "shop", Name: "db-0"}: {{Addr: netip.MustParseAddr("10.0.0.3"), Pool: "p"}}}
 }
 
 func (n *neighbours) Node() (cluster.Node, bool) {
@@ -124,7 +133,7 @@ func TestABlockIsWrittenDownBeforeItIsGivenBack(t *testing.T) {
 func TestReservedAddressesReachTheBook(t *testing.T) {
 	n := &neighbours{blocks: []cluster.Block{block("10.0.0.0/30")}}
 	runLedger(t, n, func(_ *Ledger, book *addressbook.Book) {
-		if b := book.Blocks()[0]; b.Available != 2 || len(b.Reserved) != 1 || b.Reserved[0].First != netip.MustParseAddr("10.0.0.2") {
+		if b := book.Blocks()[0]; b.Available != 1 || len(b.Reserved) != 1 || b.Reserved[0].First != netip.MustParseAddr("10.0.0.2") {
 			t.Errorf("the book has %+v", b)
 		}
 	})

@@ -10,10 +10,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 	"github.com/causeway-net/causeway/internal/ipam/wish"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 )
@@ -26,8 +28,10 @@ type pool struct {
 	manual     bool
 	// fixedAllowed says that pods may ask for a certain address.
 	fixedAllowed bool
-	created      metav1.Time
-	status       v1alpha1.IPPoolStatus
+	// sticky says that addresses are remembered for pods of StatefulSets.
+	sticky  bool
+	created metav1.Time
+	status  v1alpha1.IPPoolStatus
 }
 
 // Namespaces tells what is known of a namespace. It reports false for one that the view does not show.
@@ -39,6 +43,7 @@ type Pools struct {
 
 	mu         sync.RWMutex
 	pools      []pool // best first
+	remembered map[types.NamespacedName][]sticky.Address
 	mtus       map[string]int
 	defaultMTU int
 }
@@ -82,7 +87,7 @@ func workOut(in cluster.Pool, node cluster.Node, exists bool) pool {
 	o, cidr := in.Object, in.Route.CIDR
 	manual := o.Spec.AssignmentMode == v1alpha1.AssignmentManual
 	out := pool{
-		manual: manual, fixedAllowed: o.Spec.FixedAddresses == v1alpha1.FixedAddressesAllowed, created: o.CreationTimestamp, status: o.Status,
+		manual: manual, sticky: o.Spec.Sticky == v1alpha1.StickyStatefulSet, fixedAllowed: o.Spec.FixedAddresses == v1alpha1.FixedAddressesAllowed, created: o.CreationTimestamp, status: o.Status,
 		namespaces: selector(o.Spec.NamespaceSelector), chosen: o.Spec.NamespaceSelector != nil,
 		Pool: addressbook.Pool{
 			Name: o.Name, CIDR: cidr, Reserve: !manual, Exhausted: has(o, v1alpha1.ConditionExhausted), Spare: o.Status.Free > 0,
@@ -90,7 +95,7 @@ func workOut(in cluster.Pool, node cluster.Node, exists bool) pool {
 			BlockCapacity: int(min(v1alpha1.UsableAddresses(netip.PrefixFrom(cidr.Addr(), o.Spec.BlockBits())), 1<<16)),
 		},
 	}
-	out.Namespaces, out.Travels = limitsOf(o), out.fixedAllowed
+	out.Namespaces, out.Travels = limitsOf(o), out.fixedAllowed || out.sticky
 	wanted := !o.Spec.Disabled && o.DeletionTimestamp == nil
 	sound := !has(o, v1alpha1.ConditionOverlapping) && !has(o, v1alpha1.ConditionConflicting)
 	out.Usable = wanted && sound && exists && selector(o.Spec.NodeSelector).Matches(labels.Set(node.Labels))

@@ -75,7 +75,7 @@ func saveWithin(c cluster.Change) time.Duration {
 	switch {
 	case c&^cluster.PoolCounters == 0:
 		return saveCounters
-	case c&^(cluster.OtherBlocks|cluster.Addresses|cluster.PoolCounters) == 0:
+	case c&^(cluster.OtherBlocks|cluster.Addresses|cluster.Remembered|cluster.PoolCounters) == 0:
 		return saveOthers
 	}
 	return saveOwn

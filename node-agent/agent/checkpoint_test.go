@@ -18,6 +18,7 @@ func TestWhatMattersIsSavedSoon(t *testing.T) {
 		{cluster.PoolCounters, saveCounters},
 		{cluster.OtherBlocks, saveOthers},
 		{cluster.Addresses | cluster.PoolCounters, saveOthers},
+		{cluster.Remembered, saveOthers},
 		{cluster.OwnBlocks, saveOwn},
 		{cluster.OtherBlocks | cluster.PoolUse, saveOwn},
 		{cluster.Namespaces, saveOwn},

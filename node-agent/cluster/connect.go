@@ -52,6 +52,7 @@ func newMapper() meta.RESTMapper {
 	}
 	m.Add(v1alpha1.GroupVersion.WithKind("WorkloadEndpoint"), meta.RESTScopeNamespace)
 	m.Add(v1alpha1.GroupVersion.WithKind("PathObservation"), meta.RESTScopeNamespace)
+	m.Add(v1alpha1.GroupVersion.WithKind("StickyAddress"), meta.RESTScopeNamespace)
 	core := schema.GroupVersion{Version: "v1"}
 	m.Add(core.WithKind("Node"), meta.RESTScopeRoot)
 	m.Add(core.WithKind("Namespace"), meta.RESTScopeRoot)

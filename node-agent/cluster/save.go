@@ -7,9 +7,11 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
@@ -21,7 +23,16 @@ type SavedView struct {
 	Namespaces map[string]Namespace      `json:"namespaces"`
 	// Reserved are the addresses that IPReservations keep from all pods, as ranges.
 	Reserved []string `json:"reserved,omitempty"`
-	Node     *Node    `json:"node,omitempty"`
+	// Remembered are the addresses that are remembered for pods.
+	Remembered []SavedMemory `json:"remembered,omitempty"`
+	Node       *Node         `json:"node,omitempty"`
+}
+
+// SavedMemory is what is remembered for one pod, in a checkpoint.
+type SavedMemory struct {
+	Namespace string           `json:"namespace"`
+	Pod       string           `json:"pod"`
+	Addresses []sticky.Address `json:"addresses"`
 }
 
 // SavedBlock is a block in a checkpoint.
@@ -60,6 +71,9 @@ func (v *View) Snapshot() *SavedView {
 		})
 	}
 	out.Reserved = reservation.Union(slices.Collect(maps.Values(v.shown.reservations))...).Texts()
+	for pod, addresses := range v.shown.remembered {
+		out.Remembered = append(out.Remembered, SavedMemory{Namespace: pod.Namespace, Pod: pod.Name, Addresses: addresses})
+	}
 	for name, addresses := range v.shown.networks {
 		out.Networks[name] = addresses
 	}
@@ -87,6 +101,9 @@ func (v *View) Restore(in *SavedView) {
 		}
 	}
 	shown.reservations[""], _ = reservation.Parse(in.Reserved, netip.Prefix{})
+	for _, m := range in.Remembered {
+		shown.remembered[types.NamespacedName{Namespace: m.Namespace, Name: m.Pod}] = m.Addresses
+	}
 	for name, addresses := range in.Networks {
 		shown.networks[name] = addresses
 	}

@@ -6,9 +6,11 @@ import (
 	"slices"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 )
 
 // Change says what of the view has changed. Several can come together.
@@ -31,8 +33,10 @@ const (
 	OwnNode
 	// Namespaces: the labels of a namespace, or the pools that it names.
 	Namespaces
+	// Remembered: the addresses that are remembered for pods.
+	Remembered
 
-	everything = PoolRoutes | PoolUse | PoolCounters | OwnBlocks | OtherBlocks | Addresses | OwnNode | Namespaces
+	everything = PoolRoutes | PoolUse | PoolCounters | OwnBlocks | OtherBlocks | Addresses | OwnNode | Namespaces | Remembered
 )
 
 // Origin says where a view comes from.
@@ -56,13 +60,15 @@ type contents struct {
 	namespaces map[string]Namespace
 	// reservations are the addresses that no pod gets, by the IPReservation's name.
 	reservations map[string]*reservation.Set
-	node         *Node
+	// remembered are the addresses that are remembered for pods of StatefulSets.
+	remembered map[types.NamespacedName][]sticky.Address
+	node       *Node
 }
 
 func newContents() *contents {
 	return &contents{
 		pools: map[string]Pool{}, blocks: map[netip.Prefix]Block{}, lent: map[netip.Prefix][]netip.Prefix{}, networks: map[string][]netip.Prefix{}, namespaces: map[string]Namespace{},
-		reservations: map[string]*reservation.Set{},
+		reservations: map[string]*reservation.Set{}, remembered: map[types.NamespacedName][]sticky.Address{},
 	}
 }
 
@@ -174,6 +180,13 @@ func (v *View) Reserved() *reservation.Set {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	return reservation.Union(slices.Collect(maps.Values(v.shown.reservations))...)
+}
+
+// Remembered returns the addresses that are remembered for pods.
+func (v *View) Remembered() map[types.NamespacedName][]sticky.Address {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return maps.Clone(v.shown.remembered)
 }
 
 // goLive shows what the API server has told from now on.
@@ -339,6 +352,20 @@ func (v *View) setReservation(name string, s *reservation.Set) {
 			delete(c.reservations, name)
 		}
 		return PoolUse
+	})
+}
+
+// setRemembered notes what is remembered for a pod; nil for nothing.
+func (v *View) setRemembered(pod types.NamespacedName, addresses []sticky.Address) {
+	v.change(func(c *contents) Change {
+		if slices.Equal(c.remembered[pod], addresses) {
+			return 0
+		}
+		c.remembered[pod] = addresses
+		if len(addresses) == 0 {
+			delete(c.remembered, pod)
+		}
+		return Remembered
 	})
 }
 

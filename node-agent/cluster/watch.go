@@ -12,6 +12,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 )
 
 // Handler gets the objects of one kind as they come, change and go.
@@ -59,6 +60,7 @@ func (v *View) Follow(ctx context.Context, c *Connection, network Handler[*v1alp
 		note(Watch(ctx, c, &v1alpha1.IPBlock{}, v.blockHandler())),
 		note(Watch(ctx, c, &v1alpha1.NodeNetwork{}, v.networkHandler(network))),
 		note(Watch(ctx, c, &v1alpha1.IPReservation{}, v.reservationHandler())),
+		note(Watch(ctx, c, &v1alpha1.StickyAddress{}, v.stickyHandler())),
 		note(Watch(ctx, c, &corev1.Node{}, v.nodeHandler())),
 		note(Watch(ctx, c, namespace, Handler[*metav1.PartialObjectMetadata]{
 			Set:  func(o *metav1.PartialObjectMetadata) { v.setNamespace(o.Name, parseNamespace(o)) },
@@ -100,6 +102,15 @@ func (v *View) reservationHandler() Handler[*v1alpha1.IPReservation] {
 			v.setReservation(o.Name, set)
 		},
 		Drop: func(o *v1alpha1.IPReservation) { v.setReservation(o.Name, nil) },
+	}
+}
+
+func (v *View) stickyHandler() Handler[*v1alpha1.StickyAddress] {
+	return Handler[*v1alpha1.StickyAddress]{
+		Set: func(o *v1alpha1.StickyAddress) {
+			v.setRemembered(client.ObjectKeyFromObject(o), sticky.Read(o).Addresses)
+		},
+		Drop: func(o *v1alpha1.StickyAddress) { v.setRemembered(client.ObjectKeyFromObject(o), nil) },
 	}
 }
 

@@ -175,13 +175,16 @@ func (s *Server) asError(c *call, err error) *protocol.Error {
 	var inUse *addressbook.InUseError
 	var notHere *addressbook.NotHereError
 	var elsewhere *addressbook.ElsewhereError
+	var remembered *addressbook.RememberedError
 	switch {
+	case errors.As(err, &remembered):
+		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s can't have its address: %s. Ask for another one, or delete that memory (kubectl -n %s delete stickyaddress %s).", c.namespace, c.pod, err.Error(), remembered.Pod.Namespace, remembered.Pod.Name)
 	case errors.As(err, &inUse):
 		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s waits for its address: %s; it gets the address when that pod is gone.", c.namespace, c.pod, err.Error())
 	case errors.As(err, &elsewhere):
 		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s waits for its address: %s. %s", c.namespace, c.pod, err.Error(), s.whereIs(elsewhere.Address))
 	case errors.As(err, &notHere):
-		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s can't have its address: %s. Only addresses of an IPPool whose fixedAddresses is Allowed come from other nodes (kubectl get ipblocks).", c.namespace, c.pod, err.Error())
+		return cniError(protocol.CodeTryAgainLater, "Pod %s/%s can't have its address: %s. Only addresses of an IPPool whose fixedAddresses is Allowed, or sticky StatefulSet, come from other nodes (kubectl get ipblocks).", c.namespace, c.pod, err.Error())
 	case errors.As(err, &barred):
 		return cniError(protocol.CodePoolFull, "Pod %s/%s can't have an address: %s (namespaceLimits of the IPPool). Delete pods of the namespace, or raise the limit.", c.namespace, c.pod, err.Error())
 	case errors.As(err, &full):

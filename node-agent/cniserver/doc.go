@@ -44,6 +44,8 @@ type Pools interface {
 	Candidates(namespace string, wishes []wish.Wish) ([][]string, error)
 	// Fixed returns the pools of the addresses that a pod asks for, as a wish. The error is a *wish.Error.
 	Fixed(addresses []netip.Addr) (wish.Wish, error)
+	// Remembered returns the addresses that a pod had and gets again, those of the candidates.
+	Remembered(namespace, pod string, candidates [][]string) []netip.Addr
 	// MTU returns the MTU of a pod with addresses of these pools, in bytes.
 	MTU(pools []string) int
 	// Fullness says in words how full a pool is.

@@ -3,9 +3,11 @@ package cniserver
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 	"github.com/causeway-net/causeway/internal/ipam/wish"
 )
 
@@ -54,4 +56,18 @@ func (s *Server) asked(c *call) ([]wish.Wish, []netip.Addr, error) {
 	}
 	pools, err := s.pools.Fixed(fixed)
 	return append([]wish.Wish{pools}, c.wishes()...), append(exact, fixed...), err
+}
+
+// remembered adds the addresses that the pod had before to those that it asks for, which have more weight: one of each family.
+func (s *Server) remembered(c *call, candidates [][]string, asked []netip.Addr) []netip.Addr {
+	if c.Interface != sticky.Interface {
+		return asked
+	}
+	out := slices.Clone(asked)
+	for _, a := range s.pools.Remembered(c.namespace, c.pod, candidates) {
+		if !slices.ContainsFunc(asked, func(o netip.Addr) bool { return o.Is4() == a.Is4() }) {
+			out = append(out, a)
+		}
+	}
+	return out
 }

@@ -99,3 +99,38 @@ func TestAFixedAddressIsGivenOrTheReasonIsSaid(t *testing.T) {
 		t.Error(bad)
 	}
 }
+
+// TestAPodGetsBackWhatItHad: what is remembered is taken where the pod does not ask for something else, and for the interface that Kubernetes
+// shows only.
+func TestAPodGetsBackWhatItHad(t *testing.T) {
+	w := newWorld()
+	w.remembered = []netip.Addr{netip.MustParseAddr("10.0.0.40")}
+	s := newTestServer(t, w)
+	second := request("ADD", "a")
+	second.Interface = "net1"
+	for _, r := range []protocol.Request{second, request("ADD", "a")} {
+		response := s.must(t, r)
+		if got := strings.Contains(string(response.Result), "10.0.0.40/32"); got != (r.Interface == "eth0") {
+			t.Errorf("%s has %s", r.Interface, response.Result)
+		}
+	}
+	c := &call{Request: request("ADD", "b")}
+	asked := []netip.Addr{netip.MustParseAddr("10.0.0.7")}
+	if got := s.remembered(c, nil, asked); !slices.Equal(got, asked) {
+		t.Errorf("a pod that asks for %v gets %v", asked, got)
+	}
+	w.remembered = append(w.remembered, netip.MustParseAddr("fd00::5"))
+	if got := s.remembered(c, nil, asked); len(got) != 2 || !got[1].Is6() {
+		t.Errorf("a pod that asks for one family gets %v", got)
+	}
+}
+
+func TestAnAddressThatIsRememberedForAnotherPod(t *testing.T) {
+	s := newTestServer(t, newWorld())
+	c := &call{namespace: "default", pod: "web"}
+	bad := s.asError(c, &addressbook.RememberedError{Address: netip.MustParseAddr("10.0.0.5"), Pool: "p", Pod: addressbook.Pod{Namespace: "shop", Name: "db-0"}})
+	want := "Pod default/web can't have its address: address 10.0.0.5 of IPPool p is remembered for pod shop/db-0. Ask for another one, or delete that memory (kubectl -n shop delete stickyaddress db-0)."
+	if bad.Code != protocol.CodeTryAgainLater || bad.Message != want {
+		t.Errorf("%+v", bad)
+	}
+}

@@ -27,19 +27,21 @@ import (
 // world stands for records and kernel, so that every failure can be had at will. The real ones are tested together in
 // node-agent/records, and end to end.
 type world struct {
-	server   *Server
-	mu       sync.Mutex
-	records  map[string]addressbook.Endpoint
-	pending  map[string]bool
-	links    map[string]bool
-	marked   map[string]bool
-	writes   int
-	away     bool // the API server: records stay as they are
-	refused  error
-	failWire error
-	slow     map[string]chan struct{} // host interface whose wiring waits
-	reaping  func()                   // called while links are deleted
-	gone     error
+	server  *Server
+	mu      sync.Mutex
+	records map[string]addressbook.Endpoint
+	pending map[string]bool
+	links   map[string]bool
+	marked  map[string]bool
+	writes  int
+	away    bool // the API server: records stay as they are
+	refused error
+	// remembered are the addresses that every pod had before.
+	remembered []netip.Addr
+	failWire   error
+	slow       map[string]chan struct{} // host interface whose wiring waits
+	reaping    func()                   // called while links are deleted
+	gone       error
 	// namespaces are those that are seen at a certain time only.
 	namespaces map[string]time.Time
 }
@@ -150,6 +152,8 @@ func (w *world) Candidates(namespace string, _ []wish.Wish) ([][]string, error) 
 func (w *world) Fixed([]netip.Addr) (wish.Wish, error) {
 	return wish.Wish{}, nil
 }
+func (w *world) Remembered(string, string, [][]string) []netip.Addr { return w.remembered }
+
 func (w *world) MTU([]string) int            { return 1450 }
 func (w *world) Fullness(pool string) string { return "IPPool " + pool + " is full: 63 of 63" }
 func (w *world) Unavailable() error          { return w.gone }

@@ -81,6 +81,7 @@ func (s *Server) serves(c *call, e addressbook.Endpoint) bool {
 	if err != nil || len(candidates) != len(e.Pools) {
 		return false
 	}
+	exact = s.remembered(c, candidates, exact)
 	for i, list := range candidates {
 		if !slices.Contains(list, e.Pools[i]) {
 			return false
@@ -142,7 +143,7 @@ func (s *Server) reserve(ctx context.Context, c *call) (addressbook.Endpoint, er
 	if err != nil {
 		return addressbook.Endpoint{}, err
 	}
-	return s.book.Reserve(ctx, addressbook.Request{Endpoint: c.endpoint(), Candidates: candidates, Exact: exact})
+	return s.book.Reserve(ctx, addressbook.Request{Endpoint: c.endpoint(), Candidates: candidates, Exact: s.remembered(c, candidates, exact)})
 }
 
 // candidates returns the pools that may serve a pod. The pod of a new namespace may come before the agent has seen it.

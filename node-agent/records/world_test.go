@@ -463,6 +463,9 @@ func (l linkLister) List() ([]veth.Found, error) { return l.agent.Links() }
 func (a *agent) Fixed([]netip.Addr) (wish.Wish, error)              { return wish.Wish{}, nil }
 func (a *agent) Candidates(string, []wish.Wish) ([][]string, error) { return [][]string{{"p"}}, nil }
 
+// Remembered implements cniserver.Pools.
+func (a *agent) Remembered(string, string, [][]string) []netip.Addr { return nil }
+
 // MTU implements cniserver.Pools.
 func (a *agent) MTU([]string) int { return 1450 }
 

@@ -180,7 +180,7 @@ func (a *agent) noteChange(c cluster.Change) {
 	if c&cluster.OwnNode != 0 {
 		a.noteNode()
 	}
-	if c&(cluster.PoolUse|cluster.OwnBlocks|cluster.OwnNode) != 0 {
+	if c&(cluster.PoolUse|cluster.OwnBlocks|cluster.OwnNode|cluster.Remembered) != 0 {
 		a.ledger.Wake()
 	} else if c&cluster.PoolCounters != 0 {
 		a.ledger.SettlePools()

@@ -19,17 +19,19 @@ type block struct {
 	used     []uint64
 	reserved []uint64 // bit i is set when address i is given to nobody; nil for none
 	lent     []uint64 // bit i is set when address i is another node's; nil for none
-	kept     bool     // the first address is kept for the node's tunnels
-	loan     string   // the id under which this is lent to the node; "" for a block of its own
-	fixed    bool     // only pods that ask for an address of it get one
-	loans    []Loan   // of the block to other nodes
-	size     int
-	inUse    int // used, without the kept first address
-	next     int
-	usable   bool      // false: no new address from here (terminating, released, or not in the API)
-	released bool      // given back for good
-	present  bool      // the API has it
-	emptyAt  time.Time // since when nothing is in use
+	// remembered has bit i set when only a certain pod gets address i; nil for none.
+	remembered []uint64
+	kept       bool   // the first address is kept for the node's tunnels
+	loan       string // the id under which this is lent to the node; "" for a block of its own
+	fixed      bool   // only pods that ask for an address of it get one
+	loans      []Loan // of the block to other nodes
+	size       int
+	inUse      int // used, without the kept first address
+	next       int
+	usable     bool      // false: no new address from here (terminating, released, or not in the API)
+	released   bool      // given back for good
+	present    bool      // the API has it
+	emptyAt    time.Time // since when nothing is in use
 }
 
 func newBlock(cidr netip.Prefix, pool string, now time.Time) *block {
@@ -78,7 +80,7 @@ func (b *block) setReserved(set *reservation.Set) {
 
 // taken is one word of the addresses that can't be given out.
 func (b *block) taken(word int) uint64 {
-	return b.used[word] | b.withheld(word)
+	return b.used[word] | b.withheld(word) | b.expected(word)
 }
 
 // withheld is one word of the addresses that are reserved or lent.
@@ -93,7 +95,7 @@ func (b *block) withheld(word int) uint64 {
 func (b *block) capacity() int {
 	n := b.size
 	for word := range b.used {
-		n -= bits.OnesCount64(b.withheld(word))
+		n -= bits.OnesCount64(b.withheld(word) | b.expected(word))
 	}
 	if b.kept && b.withheld(0)&1 == 0 {
 		n-- // the tunnels' address

@@ -114,10 +114,12 @@ type Book struct {
 	holders   map[netip.Addr]map[string]struct{} // address to the interfaces that hold it
 	waiting   map[string]int                     // pool to waiting pods
 	asks      map[netip.Addr]int                 // address to pods that wait for it by name
-	given     map[string]Given                   // by id: loans whose ranges the node has given up, some before a restart
-	released  map[netip.Prefix]string            // UIDs of blocks that were given back, some before a restart, until they are gone
-	changed   chan struct{}                      // closed and replaced when an address may have become free
-	demand    func()                             // called, without the lock, when the demand may have changed
+	// remembered are the addresses that only certain pods get.
+	remembered map[netip.Addr]Pod
+	given      map[string]Given        // by id: loans whose ranges the node has given up, some before a restart
+	released   map[netip.Prefix]string // UIDs of blocks that were given back, some before a restart, until they are gone
+	changed    chan struct{}           // closed and replaced when an address may have become free
+	demand     func()                  // called, without the lock, when the demand may have changed
 }
 
 // Options set a Book's policy.
@@ -207,6 +209,7 @@ func (b *Book) addBlock(in Block) *block {
 		_, added.released = b.given[in.Loan]
 	}
 	added.setReserved(b.pools[in.Pool].Reserved)
+	added.setRemembered(b.remembered)
 	for a := range b.holders {
 		if in.CIDR.Contains(a) {
 			added.mark(a)

@@ -54,7 +54,8 @@ func (b *Book) Shares() (shares []Share, again time.Duration) {
 			if !surplus {
 				continue
 			}
-			if left := b.linger - now.Sub(known.emptyAt); known.usable && !hurry && left > 0 {
+			serves := known.usable && known.free() > 0 // else it is of no use to pods that any address will do for
+			if left := b.linger - now.Sub(known.emptyAt); serves && !hurry && left > 0 {
 				if again == 0 || left < again {
 					again = left
 				}

@@ -30,6 +30,8 @@ type BlockState struct {
 	Loan string
 	// Fixed ranges serve only pods that ask for an address of them.
 	Fixed bool
+	// Remembered are the addresses that nobody has and that only certain pods get.
+	Remembered []Range
 }
 
 // Range is a range of addresses, both ends included.
@@ -71,7 +73,7 @@ func (b *Book) Blocks() []BlockState {
 			Capacity: known.capacity(), InUse: known.inUse, Available: known.free(),
 			Free:     known.ranges(func(word int) uint64 { return ^known.taken(word) }),
 			Reserved: known.ranges(func(word int) uint64 { return known.withheld(word) &^ known.used[word] &^ known.lentWord(word) }),
-			Lent:     known.ranges(known.lentWord), Loan: known.loan, Fixed: known.fixed,
+			Lent:     known.ranges(known.lentWord), Loan: known.loan, Fixed: known.fixed, Remembered: known.ranges(known.expected),
 		}
 		if known.kept {
 			s.Kept = known.cidr.Addr()

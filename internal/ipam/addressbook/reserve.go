@@ -267,7 +267,7 @@ func (b *Book) try(r Request, inOrder bool) (Endpoint, <-chan struct{}, string, 
 		}
 	}
 	for _, candidates := range r.Candidates {
-		a, pool, err := b.takeOne(e.Namespace, candidates, r.Exact, inOrder)
+		a, pool, err := b.takeOne(Pod{e.Namespace, e.Pod}, candidates, r.Exact, inOrder)
 		if err != nil {
 			undo()
 			return Endpoint{}, b.changed, "", err
@@ -296,14 +296,19 @@ func (b *Book) try(r Request, inOrder bool) (Endpoint, <-chan struct{}, string, 
 }
 
 // takeOne takes an address from the first candidate that has one. An invalid address names the pool to wait for.
-func (b *Book) takeOne(namespace string, candidates []string, exact []netip.Addr, inOrder bool) (netip.Addr, string, error) {
+func (b *Book) takeOne(who Pod, candidates []string, exact []netip.Addr, inOrder bool) (netip.Addr, string, error) {
 	full := &FullError{}
 	var barred *NamespaceError
 	waitFor, spare := "", ""
 	for _, name := range candidates {
 		pool := b.pools[name]
 		if i := slices.IndexFunc(exact, pool.CIDR.Contains); pool.Usable && i >= 0 {
-			if barred := b.barred(pool, namespace); barred != nil {
+			owner, remembered := b.remembered[exact[i]]
+			if remembered && owner != who {
+				return netip.Addr{}, "", &RememberedError{Address: exact[i], Pool: name, Pod: owner}
+			}
+			// What is remembered for a pod counts for its namespace already.
+			if barred := b.barred(pool, who.Namespace); barred != nil && !remembered {
 				return netip.Addr{}, "", barred
 			}
 			return b.takeExact(pool, exact[i])
@@ -314,7 +319,7 @@ func (b *Book) takeOne(namespace string, candidates []string, exact []netip.Addr
 		if !ok || !pool.Usable {
 			continue
 		}
-		if no := b.barred(pool, namespace); no != nil {
+		if no := b.barred(pool, who.Namespace); no != nil {
 			barred = no
 			continue
 		}

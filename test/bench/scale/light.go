@@ -227,6 +227,7 @@ func (n *light) listen(ctx context.Context, version func() string) {
 		{groupPath + "ippools", plainJSON},
 		{groupPath + "ipblocks", plainJSON},
 		{groupPath + "ipreservations", plainJSON},
+		{groupPath + "stickyaddresses", plainJSON},
 		{groupPath + "nodenetworks", plainJSON},
 		{groupPath + "bgppeers", plainJSON},
 		{groupPath + "bgpconfigurations", plainJSON},

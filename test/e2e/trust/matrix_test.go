@@ -36,6 +36,7 @@ var matrix = []row{
 	{kind: v1alpha1.GroupVersion.WithKind("WorkloadEndpoint"), namespace: "default", own: "glwcd", other: "glw"},
 	{kind: v1alpha1.GroupVersion.WithKind("PathObservation"), namespace: "default", own: "glws", other: "glw"},
 	{kind: v1alpha1.GroupVersion.WithKind("PathTrace"), namespace: "default"},
+	{kind: v1alpha1.GroupVersion.WithKind("StickyAddress"), namespace: "default", own: "glw", other: "glw"},
 	ours("NodeNetwork", "glws", "glw"),
 	ours("BlockClaim", "glwcups", "glw"),
 	ours("BGPNodeState", "glwcups", "glw"),

@@ -104,6 +104,8 @@ type endpointWords struct {
 		Name      string `json:"name"`
 	} `json:"metadata"`
 	Spec struct {
+		Pod       string   `json:"pod"`
+		Interface string   `json:"containerInterface"`
 		Node      string   `json:"node"`
 		Addresses []string `json:"addresses"`
 		Pools     []string `json:"pools"`
@@ -122,6 +124,7 @@ func readItems(in *json.Decoder, each func(*v1alpha1.WorkloadEndpoint)) error {
 		}
 		one.Namespace, one.Name = words.Metadata.Namespace, words.Metadata.Name
 		one.Spec.Node, one.Spec.Addresses, one.Spec.Pools = words.Spec.Node, words.Spec.Addresses, words.Spec.Pools
+		one.Spec.Pod, one.Spec.ContainerInterface = words.Spec.Pod, words.Spec.Interface
 		each(&one)
 	}
 	return expect(in, json.Delim(']'))

@@ -14,7 +14,7 @@ import (
 // twoEndpoints is a list as the API server writes it.
 const twoEndpoints = `{"apiVersion":"causeway.dev/v1alpha1","items":[
 {"apiVersion":"causeway.dev/v1alpha1","kind":"WorkloadEndpoint","metadata":{"managedFields":[{"fieldsV1":{"f:spec":{"f:node":{}}}}],"name":"a-1","namespace":"x","resourceVersion":"5"},
- "spec":{"addresses":["10.0.0.5/32","fd00::5/128"],"mac":"02:00:00:00:00:01","node":"n1","pools":["four","six"]}},
+ "spec":{"addresses":["10.0.0.5/32","fd00::5/128"],"containerInterface":"eth0","mac":"02:00:00:00:00:01","node":"n1","pod":"a","pools":["four","six"]}},
 {"metadata":{"name":"b-1","namespace":"y"},"spec":{"addresses":["10.0.0.6/32"],"node":"n2","pools":["four"]}}],
 "kind":"WorkloadEndpointList","metadata":{"resourceVersion":"17"}}`
 
@@ -23,9 +23,9 @@ func TestAListOfEndpointsIsReadAsItComes(t *testing.T) {
 "kind":"WorkloadEndpointList","metadata":{"resourceVersion":"17"}`, "", 1)[1:]} {
 		var told []string
 		version, err := readEndpoints(iotest.OneByteReader(strings.NewReader(text)), func(w *v1alpha1.WorkloadEndpoint) {
-			told = append(told, fmt.Sprint(w.Namespace, "/", w.Name, " ", w.Spec.Node, " ", w.Spec.Addresses, " ", w.Spec.Pools))
+			told = append(told, fmt.Sprint(w.Namespace, "/", w.Name, " ", w.Spec.Node, " ", w.Spec.Addresses, " ", w.Spec.Pools, " ", w.Spec.Pod, " ", w.Spec.ContainerInterface))
 		})
-		want := []string{"x/a-1 n1 [10.0.0.5/32 fd00::5/128] [four six]", "y/b-1 n2 [10.0.0.6/32] [four]"}
+		want := []string{"x/a-1 n1 [10.0.0.5/32 fd00::5/128] [four six] a eth0", "y/b-1 n2 [10.0.0.6/32] [four]  "}
 		if err != nil || version != "17" || !slices.Equal(told, want) {
 			t.Errorf("version %s, %v, of %s:\n%q", version, err, text, told)
 		}

@@ -9,11 +9,13 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -29,8 +31,10 @@ import (
 	"github.com/causeway-net/causeway/controllers/nodes"
 	"github.com/causeway-net/causeway/controllers/pools"
 	"github.com/causeway-net/causeway/controllers/reservations"
+	"github.com/causeway-net/causeway/controllers/sticky"
 	"github.com/causeway-net/causeway/controllers/traces"
 	"github.com/causeway-net/causeway/internal/giveback"
+	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 	"github.com/causeway-net/causeway/internal/scrape"
 )
 
@@ -154,8 +158,13 @@ func AddReconcilers(mgr manager.Manager, endpoints blocks.EndpointSource, o Opti
 	events := mgr.GetEventRecorder("causeway-controller")
 	var poolsRoom *pools.Reconciler
 	var nodesRoom *nodes.Reconciler
+	var stickyRoom *sticky.Reconciler
 	blocksRoom, err := blocks.New(blocks.Options{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Endpoints: endpoints, Metrics: metrics.Registry, Now: time.Now,
-		PoolChanged: func(pool string) { poolsRoom.Changed(pool) }, Stray: func(node string) { nodesRoom.Stray(node) }})
+		PoolChanged: func(pool string) { poolsRoom.Changed(pool) }, Stuck: func(all []blockplan.Stuck) { stickyRoom.Stuck(all) },
+		Recorded: func(record types.NamespacedName, pod string, e blockplan.Endpoint, there bool) {
+			stickyRoom.Recorded(record, pod, e, there)
+		},
+		Stray: func(node string) { nodesRoom.Stray(node) }})
 	if err != nil {
 		return err
 	}
@@ -169,9 +178,10 @@ func AddReconcilers(mgr manager.Manager, endpoints blocks.EndpointSource, o Opti
 	if err != nil {
 		return err
 	}
+	stickyRoom = sticky.New(sticky.Options{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: events, Blocks: blocksRoom})
 	for _, r := range []interface {
 		SetupWithManager(context.Context, manager.Manager) error
-	}{blocksRoom, poolsRoom, nodesRoom, &bgp.Reconciler{Client: mgr.GetClient(), Now: time.Now},
+	}{blocksRoom, poolsRoom, nodesRoom, stickyRoom, &bgp.Reconciler{Client: mgr.GetClient(), Now: time.Now},
 		&reservations.Reconciler{Client: mgr.GetClient(), Addresses: blocksRoom, Now: time.Now},
 		&traces.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Addresses: blocksRoom, Now: time.Now}} {
 		if err := r.SetupWithManager(context.Background(), mgr); err != nil {
@@ -191,6 +201,7 @@ func cacheOptions() cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Node{}:          {Transform: slimNode},
+			&appsv1.StatefulSet{}:   {Transform: slimSet},
 			&corev1.Secret{}:        {Namespaces: map[string]cache.Config{v1alpha1.BGPNamespace: {}}, Transform: blankSecret},
 			&coordinationv1.Lease{}: {Namespaces: own, Transform: slimLease},
 			// The API server publishes its own addresses in the EndpointSlices of the Service kubernetes.
@@ -205,6 +216,15 @@ func slimNode(o any) (any, error) {
 	if n, ok := o.(*corev1.Node); ok {
 		n.ManagedFields, n.Annotations = nil, nil
 		n.Status = corev1.NodeStatus{Addresses: n.Status.Addresses}
+	}
+	return o, nil
+}
+
+// slimSet keeps which pods a StatefulSet is to have.
+func slimSet(o any) (any, error) {
+	if s, ok := o.(*appsv1.StatefulSet); ok {
+		s.ManagedFields, s.Labels, s.Annotations, s.OwnerReferences, s.Status = nil, nil, nil, nil, appsv1.StatefulSetStatus{}
+		s.Spec = appsv1.StatefulSetSpec{Replicas: s.Spec.Replicas, Ordinals: s.Spec.Ordinals, PersistentVolumeClaimRetentionPolicy: s.Spec.PersistentVolumeClaimRetentionPolicy}
 	}
 	return o, nil
 }

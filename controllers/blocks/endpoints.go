@@ -17,6 +17,7 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/blockplan"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 )
 
 // endpoints watches WorkloadEndpoints and tells the state of them. Of 150,000 endpoints it keeps node, addresses and pools, some
@@ -76,7 +77,7 @@ func (e *endpoints) Update(o any) error {
 	e.r.mu.Lock()
 	defer e.r.mu.Unlock()
 	if s, ok := read(o); ok {
-		e.set(s.name, s.Endpoint)
+		e.set(s)
 		e.r.wake(gather)
 	}
 	return nil
@@ -101,7 +102,7 @@ func (e *endpoints) Replace(list []any, _ string) error {
 	for _, o := range list {
 		if s, ok := read(o); ok {
 			there[s.name] = true
-			e.set(s.name, s.Endpoint)
+			e.set(s)
 		}
 	}
 	for name := range e.known {
@@ -130,6 +131,8 @@ func (e *endpoints) Transformer() toolscache.TransformFunc {
 // small is what is kept of a WorkloadEndpoint.
 type small struct {
 	name types.NamespacedName
+	// pod is the pod's name, where the record is of the interface that Kubernetes shows.
+	pod string
 	blockplan.Endpoint
 }
 
@@ -171,10 +174,15 @@ func read(o any) (*small, bool) {
 
 // smallOf keeps the namespace's name once for all of its endpoints.
 func smallOf(w *v1alpha1.WorkloadEndpoint) *small {
-	return &small{types.NamespacedName{Namespace: unique.Make(w.Namespace).Value(), Name: w.Name}, endpointOf(w)}
+	s := &small{name: types.NamespacedName{Namespace: unique.Make(w.Namespace).Value(), Name: w.Name}, Endpoint: endpointOf(w)}
+	if w.Spec.ContainerInterface == sticky.Interface {
+		s.pod = w.Spec.Pod
+	}
+	return s
 }
 
-func (e *endpoints) set(name types.NamespacedName, next blockplan.Endpoint) {
+func (e *endpoints) set(s *small) {
+	name, next := s.name, s.Endpoint
 	have, known := e.known[name]
 	if known && have == next {
 		return
@@ -184,6 +192,7 @@ func (e *endpoints) set(name types.NamespacedName, next blockplan.Endpoint) {
 	}
 	e.known[name] = next
 	e.r.state.AddEndpoint(next)
+	e.r.o.Recorded(name, s.pod, next, true)
 	e.told(next)
 }
 
@@ -194,6 +203,7 @@ func (e *endpoints) drop(name types.NamespacedName) {
 	}
 	delete(e.known, name)
 	e.r.state.DropEndpoint(have)
+	e.r.o.Recorded(name, "", have, false)
 	e.told(have)
 }
 

@@ -14,10 +14,17 @@ import (
 // store finds it by its name.
 func TestEndpointsAreKeptSmall(t *testing.T) {
 	var told []string
-	r := &Reconciler{o: Options{PoolChanged: func(pool string) { told = append(told, pool) }}, state: blockplan.New()}
+	pods := map[string]string{} // by the record
+	recorded := func(record types.NamespacedName, pod string, _ blockplan.Endpoint, there bool) {
+		if pods[record.Name] = pod; !there {
+			delete(pods, record.Name)
+		}
+	}
+	r := &Reconciler{o: Options{PoolChanged: func(pool string) { told = append(told, pool) }, Recorded: recorded}, state: blockplan.New()}
 	e := newEndpoints(r)
 	w := &v1alpha1.WorkloadEndpoint{}
 	w.Namespace, w.Name = "default", "a-0123456789a"
+	w.Spec.Pod, w.Spec.ContainerInterface = "a", "eth0"
 	w.Spec.Node, w.Spec.Addresses, w.Spec.Pools = "n1", []string{"10.0.0.5/32", "fd00::5/128"}, []string{"four", "six"}
 	kept, err := e.Transformer()(w)
 	if err != nil {
@@ -33,10 +40,13 @@ func TestEndpointsAreKeptSmall(t *testing.T) {
 	if err := e.Replace([]any{kept}, ""); err != nil || e.known[name] != endpointOf(w) || len(told) != 2 {
 		t.Errorf("after a list: %v, %v, %v", err, e.known, told)
 	}
+	if pods[w.Name] != "a" {
+		t.Errorf("of the pods, these are told: %v", pods)
+	}
 	if err := e.Update(w); err != nil || len(told) != 2 {
 		t.Errorf("the same once more is news: %v, %v", err, told)
 	}
-	if err := e.Delete(w); err != nil || len(e.known) != 0 || r.state.HasLeft("n1") {
+	if err := e.Delete(w); err != nil || len(e.known) != 0 || len(pods) != 0 || r.state.HasLeft("n1") {
 		t.Errorf("after its deletion: %v, %v", err, e.known)
 	}
 }

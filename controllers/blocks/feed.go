@@ -25,6 +25,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 )
 
 const (
@@ -39,7 +40,7 @@ const (
 // too, so that it can go on at once.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager) error {
 	for _, watch := range []func(context.Context, cache.Cache) error{
-		follow(r, r.pool), follow(r, r.reservation), follow(r, r.block), follow(r, r.node), follow(r, r.network), follow(r, r.claim), r.followInfrastructure,
+		follow(r, r.pool), follow(r, r.reservation), follow(r, r.sticky), follow(r, r.block), follow(r, r.node), follow(r, r.network), follow(r, r.claim), r.followInfrastructure,
 	} {
 		if err := watch(ctx, mgr.GetCache()); err != nil {
 			return err
@@ -139,6 +140,21 @@ func (r *Reconciler) reservation(before, after *v1alpha1.IPReservation) {
 	}
 	r.poolsChanged()
 	r.wake(now)
+}
+
+func (r *Reconciler) sticky(before, after *v1alpha1.StickyAddress) {
+	named := after
+	var next []sticky.Address
+	if after == nil {
+		named = before
+	} else {
+		next = sticky.Read(after).Addresses
+	}
+	r.state.SetRemembered(client.ObjectKeyFromObject(named), next)
+	for _, pool := range named.Spec.Pools {
+		r.o.PoolChanged(pool)
+	}
+	r.wake(gather)
 }
 
 func (r *Reconciler) block(before, after *v1alpha1.IPBlock) {

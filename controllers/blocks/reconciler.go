@@ -49,13 +49,18 @@ type Options struct {
 	Now       func() time.Time
 	// PoolChanged is told which pools' numbers or conflicts may have changed. It must not block.
 	PoolChanged func(pool string)
+	// Recorded is told of each record that comes or goes, with the pod's name where it is of the interface that Kubernetes shows. It must not
+	// block or call the Reconciler.
+	Recorded func(record types.NamespacedName, pod string, endpoint blockplan.Endpoint, there bool)
+	// Stuck is told, again and again, of addresses that are remembered for a pod and can't come to the node that asks for them. It must not block.
+	Stuck func([]blockplan.Stuck)
 	// Stray is told, again and again, of nodes that have blocks or endpoints but no Node. It must not block.
 	Stray func(node string)
 }
 
 // EndpointSource reads WorkloadEndpoints from the API server.
 type EndpointSource interface {
-	// ListEndpoints calls each for every endpoint that is there now, with its name, namespace, node, addresses and pools at least, and
+	// ListEndpoints calls each for every endpoint that is there now, with its name, namespace, pod, interface, node, addresses and pools at least, and
 	// returns the version of what it has read. each must not keep what it is given. If there is an error, some may be missing.
 	ListEndpoints(ctx context.Context, each func(*v1alpha1.WorkloadEndpoint)) (version string, err error)
 	// WatchEndpoints tells of changes.
@@ -92,7 +97,7 @@ func New(o Options) (*Reconciler, error) {
 	return &Reconciler{o: o, meters: m, state: blockplan.New(), round: newTurn()}, nil
 }
 
-// +kubebuilder:rbac:groups=causeway.dev,resources=ippools;ipreservations;nodenetworks;blockclaims;workloadendpoints,verbs=get;list;watch
+// +kubebuilder:rbac:groups=causeway.dev,resources=ippools;ipreservations;stickyaddresses;nodenetworks;blockclaims;workloadendpoints,verbs=get;list;watch
 // +kubebuilder:rbac:groups=causeway.dev,resources=ipblocks,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=servicecidrs,verbs=get;list;watch
@@ -117,6 +122,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		r.full.update(now, r.isPool, fullAggregates(plan), nil)) {
 		r.o.PoolChanged(pool)
 	}
+	r.o.Stuck(plan.Stuck)
 	for _, node := range strays {
 		r.o.Stray(node)
 	}
@@ -197,6 +203,20 @@ func (r *Reconciler) Record(a netip.Addr) (types.NamespacedName, bool) {
 		}
 	}
 	return types.NamespacedName{}, false
+}
+
+// IsInUse says whether a record shows an address in use.
+func (r *Reconciler) IsInUse(a netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.IsInUse(a)
+}
+
+// Owns says whether an address lies in a block, or a range, that a node has of a pool.
+func (r *Reconciler) Owns(node, pool string, a netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.Owns(node, pool, a)
 }
 
 // InUse returns a few of the addresses of a set that pods have, and how many there are.

@@ -23,6 +23,7 @@ func newMeters(r prometheus.Registerer) (m meterSet, err error) {
 
 func (m meterSet) pool(name string, s *v1alpha1.IPPoolStatus, nodesAtLimit, namespacesAtLimit int) {
 	m.addresses.WithLabelValues(name, "allocated").Set(float64(s.Allocated))
+	m.addresses.WithLabelValues(name, "remembered").Set(float64(s.Remembered))
 	m.addresses.WithLabelValues(name, "free").Set(float64(s.Free))
 	m.addresses.WithLabelValues(name, "capacity").Set(float64(s.Capacity))
 	m.blocks.WithLabelValues(name).Set(float64(s.Blocks))

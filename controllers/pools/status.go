@@ -65,7 +65,8 @@ func Compute(f Facts) v1alpha1.IPPoolStatus {
 		s.Capacity = f.Usable
 	}
 	s.Allocated = f.Allocated
-	s.Free = max(s.Capacity-s.Allocated, 0)
+	s.Remembered = f.Remembered
+	s.Free = max(s.Capacity-s.Allocated-s.Remembered, 0)
 	s.FreeText = readable(s.Free)
 	s.Blocks = f.Blocks
 	s.NamespacesAtLimit = nil

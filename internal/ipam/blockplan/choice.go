@@ -164,9 +164,9 @@ func (o *offer) has(n int) bool {
 	return true
 }
 
-// usable says whether pods can have an address of a block: what is not reserved of it may be the node's own address alone.
+// usable says whether any pod can have an address of a block: what is neither reserved nor remembered for a pod may be the node's own address alone.
 func (o *offer) usable(block netip.Prefix) bool {
-	return o.pool.reserved.Usable(block, block.Bits()) > 0
+	return o.pool.reserved.Usable(block, block.Bits()) > o.taken.remembered(block)
 }
 
 func (o *offer) inArea(p netip.Prefix) bool {
@@ -200,7 +200,11 @@ func (w *walk) next() (netip.Prefix, bool) {
 }
 
 // taken are prefixes that nobody gets: those from before a plan, and those that the plan gives. Both are sorted.
-type taken struct{ before, given []netip.Prefix }
+type taken struct {
+	before, given []netip.Prefix
+	// remembered returns how many addresses of a free block are remembered for pods.
+	remembered func(netip.Prefix) int64
+}
 
 // in returns how many of them lie in a prefix.
 func (t *taken) in(p netip.Prefix) int { return countIn(t.before, p) + countIn(t.given, p) }

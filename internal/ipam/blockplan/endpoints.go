@@ -32,6 +32,11 @@ func NewEndpoint(namespace, node string, addrs []netip.Addr, pools []string) End
 // Node is the node that the endpoint is on.
 func (e Endpoint) Node() string { return e.node.Value() }
 
+// Addresses are those that it has.
+func (e Endpoint) Addresses() []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(e.addrs[:]), func(a netip.Addr) bool { return !a.IsValid() })
+}
+
 // Has says whether the endpoint has an address.
 func (e Endpoint) Has(a netip.Addr) bool { return slices.Contains(e.addrs[:], a) }
 
@@ -76,6 +81,7 @@ func (s *State) AddEndpoint(e Endpoint) {
 			s.addresses[a] = have
 			continue
 		}
+		s.expect(a, -1)
 		s.addresses[a] = holders{first: h}
 		if !s.count(a, 1) {
 			s.loose[a] = struct{}{}
@@ -107,6 +113,7 @@ func (s *State) DropEndpoint(e Endpoint) {
 			continue
 		}
 		delete(s.addresses, a)
+		s.expect(a, 1)
 		if !s.count(a, -1) {
 			delete(s.loose, a)
 			s.orphansStale = true

@@ -125,7 +125,9 @@ func (p *planner) mayAsk(n *node, a netip.Addr, poolName string) bool {
 	if pool == nil || !n.present || len(n.addresses) == 0 || !pool.Open || len(pool.older) > 0 || p.state.refused(pool) {
 		return false
 	}
-	return pool.Travels && pool.Prefix.Contains(a) && pool.Nodes.Matches(n.labels) && !pool.reserved.Contains(a)
+	_, remembered := p.state.remembered[a]
+	travels := pool.Travels || pool.Sticky && remembered
+	return travels && pool.Prefix.Contains(a) && pool.Nodes.Matches(n.labels) && !pool.reserved.Contains(a)
 }
 
 // settle grants the loans that the lender has given up for, and ends those that nobody needs.
@@ -174,13 +176,20 @@ func (p *planner) travel(a netip.Addr, to ask) {
 	}
 	b := p.state.blocks[prefix]
 	if b == nil {
-		p.makeAround(prefix, pool, to.node)
+		p.makeAround(a, prefix, pool, to.node)
 		return
 	}
 	loans := p.loansOf(b)
-	lent := slices.ContainsFunc(loans, func(l Loan) bool { return l.Prefix.Contains(a) })
+	i := slices.IndexFunc(loans, func(l Loan) bool { return l.Prefix.Contains(a) })
 	closed := b.Object == nil || b.Terminating || p.state.releasedBy(b) || b.Node == to.node.name || prefix.IsSingleIP() || len(loans) >= maxLoans
-	if lent || closed || pool.allowance(p.has(pool, to.node)) <= 0 {
+	switch {
+	case i >= 0 && loans[i].Granted && !loans[i].Fixed && loans[i].Node != to.node.name:
+		p.stuck(a, to.node, "it lies in a range that another node has borrowed and uses for other pods")
+		return
+	case i >= 0 || closed:
+		return
+	case pool.allowance(p.has(pool, to.node)) <= 0:
+		p.stuck(a, to.node, atMost(to.node))
 		return
 	}
 	p.keep(pool, to.node, tally{borrowed: 1})
@@ -188,14 +197,18 @@ func (p *planner) travel(a netip.Addr, to ask) {
 }
 
 // makeAround gives a node the block around an address that lies in none.
-func (p *planner) makeAround(prefix netip.Prefix, pool *pool, n *node) {
+func (p *planner) makeAround(a netip.Addr, prefix netip.Prefix, pool *pool, n *node) {
 	if p.budget <= 0 {
 		p.plan.More = true
 		return
 	}
 	overlaps := func(o netip.Prefix) bool { return o.Overlaps(prefix) }
 	taken := slices.ContainsFunc(p.reserved, overlaps) || slices.ContainsFunc(pool.withheld, overlaps) || overlapsAny(p.state.used.walk(), prefix)
-	if taken || pool.room(p.has(pool, n)) <= 0 || n.released[prefix] != "" {
+	full := pool.room(p.has(pool, n)) <= 0
+	if full {
+		p.stuck(a, n, atMost(n))
+	}
+	if taken || full || n.released[prefix] != "" {
 		return
 	}
 	p.budget--

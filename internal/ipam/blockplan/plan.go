@@ -73,6 +73,7 @@ type Plan struct {
 	Shortages []Shortage
 	Limits    []Limit
 	Full      []FullAggregate
+	Stuck     []Stuck
 	// Ample names the exhausted pools that have so many free blocks again that nobody needs to save.
 	Ample []string
 	// More says that the budget ended before the demands did.
@@ -180,7 +181,7 @@ func (p *planner) serve(pool *pool) {
 	slices.SortFunc(requests, func(a, b *request) int {
 		return cmp.Or(cmp.Compare(b.waiting, a.waiting), cmp.Compare(a.node.name, b.node.name))
 	})
-	used := &taken{before: p.state.used.with(slices.Concat(p.reserved, pool.withheld, pool.wholly()))}
+	used := &taken{remembered: p.state.remembers, before: p.state.used.with(slices.Concat(p.reserved, pool.withheld, pool.wholly()))}
 	o := newOffer(pool, used, []netip.Prefix{pool.Prefix.Masked()}, nil)
 	offerTo := func(*request) *offer { return o }
 	if pool.Aggregation.Bits > 0 {

@@ -31,8 +31,9 @@ type Pool struct {
 	Nodes labels.Selector
 	// Aggregation says which larger prefixes the blocks of one group of nodes come from.
 	Aggregation Aggregation
-	// Travels says that pods may ask for an address that lies in no block of their node.
-	Travels bool
+	// Travels says that pods may ask for an address that lies in no block of their node, Sticky that they may for one that is remembered for a
+	// pod.
+	Travels, Sticky bool
 	// Reserved are the addresses that the pool itself keeps from pods.
 	Reserved *reservation.Set
 }
@@ -55,6 +56,7 @@ func PoolOf(o *v1alpha1.IPPool) (Pool, error) {
 		p.Open = false
 	}
 	p.Travels = o.Spec.FixedAddresses == v1alpha1.FixedAddressesAllowed
+	p.Sticky = o.Spec.Sticky == v1alpha1.StickyStatefulSet
 	p.Aggregation = aggregationOf(o.Spec.Aggregation, p)
 	p.Reserved, _ = reservation.Parse(o.Spec.Reserved, prefix) // the pool's status says what is wrong
 	return p, nil
@@ -93,6 +95,8 @@ type Summary struct {
 	// Refused says that the pool gives nothing out because of its conflicts, not just none of the blocks that they touch.
 	Refused           bool
 	Blocks, Allocated int64
+	// Remembered is the number of addresses that no pod has and that are remembered for pods.
+	Remembered int64
 	// Known says whether the state has been told of the pool.
 	Known bool
 	// Usable is the number of addresses that pods can have, if the pool is known.
@@ -107,7 +111,7 @@ func (s *State) Summary(poolName string) Summary {
 	s.settleConflicts()
 	var out Summary
 	if n := s.numbers[poolName]; n != nil {
-		out.Blocks, out.Allocated = n.blocks, n.allocated
+		out.Blocks, out.Allocated, out.Remembered = n.blocks, n.allocated, n.remembered
 	}
 	if p := s.pools[poolName]; p != nil {
 		out.Older, out.Conflicts, out.Refused = slices.Clone(p.older), p.hits, s.refused(p)

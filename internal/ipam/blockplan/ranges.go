@@ -110,6 +110,9 @@ func (p *planner) takeRange(b *block, length int) (netip.Prefix, bool) {
 		left.AddPrefix(b.Prefix)
 		left.Remove(b.Prefix.Addr())
 		p.state.pieces(b.Prefix, left.Remove)
+		for _, a := range b.remembered { // an address in a range that is lent can't travel
+			left.Remove(a)
+		}
 		for _, l := range p.loansOf(b) {
 			left.RemovePrefix(l.Prefix)
 		}
@@ -184,7 +187,7 @@ func (s *State) recountLoans(b *block) {
 		if n := s.nodes[l.Node]; !l.Fixed && !b.Terminating && (n == nil || !n.given[l.ID]) {
 			free = s.sizeOf(b.Pool, l.Prefix)
 			s.pieces(l.Prefix, func(netip.Addr) { free-- })
-			free = max(free, 0)
+			free = max(free-s.expected(b.remembered, l.Prefix.Contains), 0)
 		}
 		s.tallyOf(l.Node, b.Pool).free += free - b.lentFree[i]
 		b.lentFree[i] = free

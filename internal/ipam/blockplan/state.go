@@ -10,9 +10,12 @@ import (
 	"time"
 	"unique"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/internal/infrastructure"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 )
 
 // Block is what a plan needs of an IPBlock.
@@ -50,7 +53,7 @@ type tally struct {
 }
 
 // numbers are a pool's, whether its object is known or not.
-type numbers struct{ blocks, allocated int64 }
+type numbers struct{ blocks, allocated, remembered int64 }
 
 // State is all that a plan depends on. The zero value is not usable; call New.
 type State struct {
@@ -99,6 +102,10 @@ type State struct {
 
 	reservations map[string]*reservation.Set // by the IPReservation's name
 
+	// memories are the addresses that are remembered for pods, remembered the pods by the address.
+	memories   map[types.NamespacedName][]sticky.Address
+	remembered map[netip.Addr][]expectation
+
 	fixed        []infrastructure.Network
 	conflictsOld bool
 }
@@ -109,7 +116,9 @@ type block struct {
 	inUse, free int64
 	// lentFree is what borrowers have free of each loan from which any pod may have an address.
 	lentFree []int64
-	madeAt   time.Time // zero where the API shows it
+	// remembered are the addresses of it that are remembered for pods.
+	remembered []netip.Addr
+	madeAt     time.Time // zero where the API shows it
 }
 
 // New returns an empty state.
@@ -122,6 +131,7 @@ func New() *State {
 		heldBy: map[netip.Prefix][]string{}, vacant: map[netip.Prefix]struct{}{}, vanished: map[netip.Prefix]vanished{},
 		blocked: map[netip.Prefix]time.Time{}, pending: map[netip.Prefix]*block{}, letGo: map[netip.Prefix]bool{},
 		strays: map[string]struct{}{}, reservations: map[string]*reservation.Set{},
+		memories: map[types.NamespacedName][]sticky.Address{}, remembered: map[netip.Addr][]expectation{},
 	}
 }
 
@@ -179,6 +189,7 @@ func (s *State) put(b *block) {
 		b.inUse++
 		delete(s.loose, a)
 	})
+	b.remembered = s.rememberedIn(b.Prefix)
 	s.countNamespaces(b, 1)
 	delete(s.vacant, b.Prefix)
 	s.numbersOf(b.Pool).blocks++
@@ -228,7 +239,8 @@ func (s *State) remove(b *block) {
 func (s *State) recount(b *block) {
 	released, free := s.releasedBy(b), int64(0)
 	if !released && !b.Terminating {
-		free = max(s.usable(b.Pool, b.Prefix)-b.inUse-s.lentFree(b), 0)
+		expected := s.expected(b.remembered, func(a netip.Addr) bool { return !b.isLent(a) })
+		free = max(s.usable(b.Pool, b.Prefix)-b.inUse-s.lentFree(b)-expected, 0)
 	}
 	s.tallyOf(b.Node, b.Pool).free += free - b.free
 	b.free = free

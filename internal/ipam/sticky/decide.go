@@ -14,8 +14,8 @@ type Pool struct {
 
 // Record is a WorkloadEndpoint of the pod, with those of its addresses that lie in blocks of its node.
 type Record struct {
-	Node      string
-	Addresses []Address
+	Name, Node string
+	Addresses  []Address
 }
 
 // Facts are all that a decision depends on.
@@ -28,8 +28,9 @@ type Facts struct {
 	Set     *Set
 	Pools   map[string]Pool
 	Records []Record
-	// Taken says that another pod has an address, Stuck that an address can't come to the node where the pod waits for it.
-	Taken, Stuck func(netip.Addr) bool
+	// Taken says that another pod has an address, Stuck why an address can't come to the node where the pod waits for it, or nothing.
+	Taken func(netip.Addr) bool
+	Stuck func(netip.Addr) string
 }
 
 // Loss is an address that is not remembered any longer although its StatefulSet is there.
@@ -43,9 +44,17 @@ type Loss struct {
 type Decision struct {
 	// Memory is nil for nothing.
 	Memory *Memory
-	// Proof says that the memory has addresses that were not remembered before: look whether the record is of the StatefulSet's pod.
+	// Proof says that the memory follows a record: look whether that is of the StatefulSet's pod.
 	Proof bool
 	Lost  []Loss
+}
+
+// Forgets says whether a decision leaves out something that is remembered now.
+func (f Facts) Forgets(d Decision) bool {
+	if f.Memory == nil {
+		return false
+	}
+	return d.Memory == nil || slices.ContainsFunc(f.Memory.Addresses, func(a Address) bool { return !slices.Contains(d.Memory.Addresses, a) })
 }
 
 // Decide says what to remember for a pod: the addresses that it has now, and without a record those that it had.
@@ -69,6 +78,8 @@ func Decide(f Facts) Decision {
 			continue
 		}
 		if why := f.unwanted(a); why != "" {
+			_, replaced := f.instead(a.Addr)
+			out.Proof = out.Proof || replaced
 			out.Lost = append(out.Lost, Loss{Address: a.Addr, Reason: why})
 			continue
 		}
@@ -110,16 +121,14 @@ func (f Facts) unwanted(a Address) string {
 		return "" // the pod has no address of this family now, or has two records
 	case f.Taken(a.Addr):
 		return "another pod has the address"
-	case f.Stuck(a.Addr):
-		return "it lies in a range that another node has borrowed and uses for other pods"
 	case f.Ordinal >= f.Set.First && f.Ordinal < f.Set.First+f.Set.Replicas:
-		return ""
+		return f.Stuck(a.Addr)
 	case f.Set.Forgets:
 		return "the StatefulSet is scaled down, and its persistentVolumeClaimRetentionPolicy says that such a pod keeps nothing"
 	case p.Exhausted:
 		return fmt.Sprintf("the StatefulSet is scaled down, and IPPool %s has no free address left for pods that wait", a.Pool)
 	}
-	return ""
+	return f.Stuck(a.Addr)
 }
 
 // instead returns the address of the same family that the pod has now.

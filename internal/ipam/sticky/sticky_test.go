@@ -60,6 +60,7 @@ var (
 	plainFour  = address("10.9.0.5", "plain")
 	never      = func(netip.Addr) bool { return false }
 	always     = func(netip.Addr) bool { return true }
+	nowhere    = func(netip.Addr) string { return "" }
 	three      = &Set{UID: "u", Replicas: 3}
 	remembered = &Memory{Set: "db", SetUID: "u", Addresses: []Address{four, six}}
 )
@@ -76,6 +77,13 @@ func poolsWith(change func(map[string]Pool)) map[string]Pool {
 }
 
 func record(addresses ...Address) []Record { return []Record{{Node: "n", Addresses: addresses}} }
+
+func stuck(a netip.Addr) string {
+	if a == six.Addr {
+		return "it is stuck"
+	}
+	return ""
+}
 
 func TestDecide(t *testing.T) {
 	both := []Address{four, six}
@@ -99,11 +107,11 @@ func TestDecide(t *testing.T) {
 		"the StatefulSet was made again":       {facts: Facts{Set: &Set{UID: "v", Replicas: 3}, Memory: remembered}},
 		"made again around a pod that runs":    {facts: Facts{Set: &Set{UID: "v", Replicas: 3}, Memory: remembered, Records: record(four)}, want: []Address{four}, proof: true},
 		"it has another address now":           {facts: Facts{Set: three, Memory: remembered, Records: record(otherFour, six)}, want: []Address{otherFour, six}, proof: true, lost: []string{"the pod has 10.0.0.9 now"}},
-		"it moved to a pool without memory":    {facts: Facts{Set: three, Memory: remembered, Records: record(plainFour, six)}, want: []Address{six}, lost: []string{"the pod has 10.9.0.5 now"}},
+		"it moved to a pool without memory":    {facts: Facts{Set: three, Memory: remembered, Records: record(plainFour, six)}, want: []Address{six}, proof: true, lost: []string{"the pod has 10.9.0.5 now"}},
 		"it runs without IPv6 for a while":     {facts: Facts{Set: three, Memory: remembered, Records: record(four)}, want: both},
 		"another pod has an address":           {facts: Facts{Set: three, Memory: remembered, Taken: func(a netip.Addr) bool { return a == four.Addr }}, want: []Address{six}, lost: []string{"another pod has the address"}},
-		"it can't travel":                      {facts: Facts{Set: three, Memory: remembered, Stuck: func(a netip.Addr) bool { return a == six.Addr }}, want: []Address{four}, lost: []string{"another node has borrowed"}},
-		"its own record is no other pod":       {facts: Facts{Set: three, Memory: remembered, Records: record(four, six), Taken: always, Stuck: always}, want: both},
+		"it can't travel":                      {facts: Facts{Set: three, Memory: remembered, Stuck: stuck}, want: []Address{four}, lost: []string{"it is stuck"}},
+		"its own record is no other pod":       {facts: Facts{Set: three, Memory: remembered, Records: record(four, six), Taken: always, Stuck: stuck}, want: both},
 		"a pool is gone":                       {facts: Facts{Set: three, Memory: remembered, Pools: poolsWith(func(p map[string]Pool) { delete(p, "six") })}, want: []Address{four}, lost: []string{"IPPool six is gone"}},
 		"a pool of that name has another CIDR": {facts: Facts{Set: three, Memory: remembered, Pools: poolsWith(func(p map[string]Pool) { p["four"] = Pool{CIDR: p["plain"].CIDR, Sticky: true} })}, want: []Address{six}, lost: []string{"IPPool four is gone"}},
 		"a pool is not sticky any more":        {facts: Facts{Set: three, Memory: remembered, Pools: poolsWith(func(p map[string]Pool) { p["six"] = Pool{CIDR: p["six"].CIDR} })}, want: []Address{four}, lost: []string{"IPPool six is not sticky"}},
@@ -125,7 +133,7 @@ func TestDecide(t *testing.T) {
 			f.Taken = never
 		}
 		if f.Stuck == nil {
-			f.Stuck = never
+			f.Stuck = nowhere
 		}
 		got := Decide(f)
 		var addresses []Address

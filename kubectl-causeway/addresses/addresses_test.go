@@ -80,6 +80,12 @@ func TestCheck(t *testing.T) {
 			},
 			want: []want{{addresses.AddressTwice, "10.0.0.1", "Pods default/a on node node1 and default/c on node node1 both have 10.0.0.1."}},
 		},
+		"remembered for another pod": {
+			change: func(c *objects.Cluster) {
+				c.Sticky.Items = []v1alpha1.StickyAddress{stickyAddress("db-0", "10.0.0.1", "four"), stickyAddress("b", "fd00::41", "six")}
+			},
+			want: []want{{addresses.RememberedForOther, "10.0.0.1", "remembered for pod default/db-0 of StatefulSet set, but pod default/a on node node1 has it"}},
+		},
 		"address in no block": {
 			change: func(c *objects.Cluster) {
 				c.Endpoints.Items = append(c.Endpoints.Items, record("c", "node1", "10.0.9.1"))
@@ -239,10 +245,21 @@ func TestLasting(t *testing.T) {
 	}
 }
 
+func stickyAddress(pod, address, pool string) v1alpha1.StickyAddress {
+	o := v1alpha1.StickyAddress{ObjectMeta: named(pod), Spec: v1alpha1.StickyAddressSpec{StatefulSet: "set", Addresses: []string{address}, Pools: []string{pool}}}
+	o.Namespace = "default"
+	return o
+}
+
 func TestShow(t *testing.T) {
-	pools := addresses.Show(consistent())
+	c := consistent()
+	c.Sticky.Items = []v1alpha1.StickyAddress{stickyAddress("db-0", "10.0.0.12", "four"), stickyAddress("a", "10.0.0.1", "four")}
+	pools := addresses.Show(c)
 	if len(pools) != 2 || pools[0].Name != "four" || pools[0].Used != 2 || pools[0].MostBlocks != 1024 || pools[0].Capacity != 1024*63 {
 		t.Fatalf("pools are %+v", pools)
+	}
+	if pools[0].Remembered != 1 || pools[1].Remembered != 0 {
+		t.Errorf("of the pools %d and %d addresses are remembered and free", pools[0].Remembered, pools[1].Remembered)
 	}
 	first := pools[0].Blocks[0]
 	if first.CIDR != "10.0.0.0/26" || first.Node != "node1" || first.Used != 1 || first.Capacity != 63 || first.Holders[0].Pod != "default/a" {
@@ -255,11 +272,13 @@ func TestFind(t *testing.T) {
 	c.Networks.Items = []v1alpha1.NodeNetwork{{ObjectMeta: named("node1"), Status: v1alpha1.NodeNetworkStatus{Addresses: []v1alpha1.NodeAddress{{Address: "192.168.0.1"}}}}}
 	c.Reservations.Items = []v1alpha1.IPReservation{{ObjectMeta: named("lab"), Spec: v1alpha1.IPReservationSpec{Addresses: []string{"10.0.0.20-10.0.0.29"}, Reason: "printers"}}}
 	c.Pools.Items[1].Spec.Reserved = []string{"fd00::9"}
+	c.Sticky.Items = []v1alpha1.StickyAddress{stickyAddress("db-0", "10.0.0.12", "four"), stickyAddress("b", "fd00::41", "six")}
 	for address, want := range map[string]string{
 		"10.0.0.25":   "four 10.0.0.0/26 node1 No pod gets the address: it is reserved by IPReservation lab (printers).",
 		"fd00::9":     "six fd00::/122 node1 No pod gets the address: it is reserved by IPPool six.",
 		"10.0.0.1":    "four 10.0.0.0/26 node1 Pod default/a on node node1 has the address.",
-		"fd00::41":    "six fd00::40/122 node2 Pod default/b on node node2 has the address.",
+		"fd00::41":    "six fd00::40/122 node2 Pod default/b on node node2 has the address. It is remembered for pod default/b of StatefulSet set.",
+		"10.0.0.12":   "four 10.0.0.0/26 node1 No pod has the address; it is remembered for pod default/db-0 of StatefulSet set.",
 		"10.0.0.64":   "four 10.0.0.64/26 node2 The address is kept for the tunnels of node node2.",
 		"10.0.0.9":    "four 10.0.0.0/26 node1 No pod has the address; node node1 may give it to one.",
 		"10.0.9.9":    "four   No node has a block with the address yet.",

@@ -15,7 +15,7 @@ import (
 // CheckKinds are what Check wants to see.
 var CheckKinds = []objects.Kind{
 	objects.IPPools, objects.IPBlocks, objects.WorkloadEndpoints, objects.BlockClaims, objects.Nodes, objects.NodeNetworks, objects.Pods,
-	objects.SystemPods,
+	objects.SystemPods, objects.StickyAddresses,
 }
 
 // check is one look, with what is looked up again and again.
@@ -45,6 +45,7 @@ func Check(c *objects.Cluster) Account {
 	all := holders(c)
 	k.checkBlocks()
 	k.checkHolders(all)
+	k.checkRemembered(all)
 	k.checkRecords()
 	running := k.checkPods()
 	k.checkClaims()

@@ -14,6 +14,8 @@ type Answer struct {
 	Block   string     `json:"block,omitempty"`
 	// Node is the owner of the block, or the node that has the address itself.
 	Node string `json:"node,omitempty"`
+	// Remembered is the pod of a StatefulSet that the address is remembered for.
+	Remembered string `json:"remembered,omitempty"`
 	// Use says in a sentence what the address is for.
 	Use     string   `json:"use"`
 	Holders []Holder `json:"holders,omitempty"`
@@ -39,6 +41,10 @@ func Find(c *objects.Cluster, a netip.Addr) Answer {
 			}
 		}
 	}
+	m := remembered(c, a)
+	if m != nil {
+		out.Remembered = m.Namespace + "/" + m.Name
+	}
 	block := newIndex(c).find(a)
 	if block != nil {
 		out.Block, out.Node = block.CIDR, block.NodeOf(a)
@@ -49,8 +55,13 @@ func Find(c *objects.Cluster, a netip.Addr) Answer {
 		out.Use = "No pod gets the address: it is reserved by " + reserved(c, a) + "."
 	case len(out.Holders) == 1:
 		out.Use = "Pod " + out.Holders[0].Pod + " on node " + out.Holders[0].Node + " has the address."
+		if m != nil {
+			out.Use += " It is remembered for pod " + out.Remembered + " of StatefulSet " + m.Spec.StatefulSet + "."
+		}
 	case len(out.Holders) > 1:
 		out.Use = "More than one pod has the address: see kubectl causeway ipam check."
+	case m != nil:
+		out.Use = "No pod has the address; it is remembered for pod " + out.Remembered + " of StatefulSet " + m.Spec.StatefulSet + "."
 	case block != nil && block.Capacity > 1 && a == block.prefix.Addr():
 		out.Use = "The address is kept for the tunnels of node " + block.Node + "."
 	case block != nil:

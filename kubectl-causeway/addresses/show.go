@@ -16,11 +16,13 @@ var ShowKinds = []objects.Kind{objects.IPPools, objects.IPBlocks, objects.Worklo
 
 // Pool is a pool with its blocks.
 type Pool struct {
-	Name     string  `json:"name"`
-	CIDR     string  `json:"cidr"`
-	Used     int64   `json:"used"`
-	Capacity int64   `json:"capacity"`
-	Blocks   []Block `json:"blocks"`
+	Name     string `json:"name"`
+	CIDR     string `json:"cidr"`
+	Used     int64  `json:"used"`
+	Capacity int64  `json:"capacity"`
+	// Remembered is the number of addresses that no pod has and that are remembered for pods of StatefulSets.
+	Remembered int64   `json:"remembered,omitempty"`
+	Blocks     []Block `json:"blocks"`
 	// MostBlocks is how many blocks the pool can be cut into.
 	MostBlocks int64 `json:"mostBlocks"`
 	// Aggregates are the prefixes that the blocks lie in, if the pool has aggregation.
@@ -90,7 +92,9 @@ func Show(c *objects.Cluster) []Pool {
 		at[out[i].Name] = i
 	}
 	blocks := newIndex(c)
+	used := map[netip.Addr]bool{}
 	for _, h := range holders(c) {
+		used[h.Address] = true
 		if b := blocks.find(h.Address); b != nil {
 			b.Holders = append(b.Holders, h)
 			b.Used++
@@ -106,6 +110,7 @@ func Show(c *objects.Cluster) []Pool {
 	}
 	for i := range c.Pools.Items {
 		p := &c.Pools.Items[i]
+		out[at[p.Name]].Remembered = expected(c, p.Name, used)
 		out[at[p.Name]].Aggregates = aggregates(c, p, blocks.all)
 	}
 	return out

@@ -32,7 +32,7 @@ func (a *app) ipamShow() *cobra.Command {
 		Use: "show [ADDRESS]", Short: "Show pools and blocks, or whose an address is", Args: cobra.MaximumNArgs(1),
 		Long: "Show how full pools are, and whose the blocks are; with -o wide also the pods of each block. With an address, say whose it is.",
 		RunE: func(c *cobra.Command, args []string) error {
-			cluster, err := a.look(c.Context(), append(addresses.ShowKinds, objects.NodeNetworks, objects.IPReservations)...)
+			cluster, err := a.look(c.Context(), append(addresses.ShowKinds, objects.NodeNetworks, objects.IPReservations, objects.StickyAddresses)...)
 			if err != nil {
 				return err
 			}
@@ -62,6 +62,9 @@ func printPools(p *text.Page, pools []addresses.Pool, wide bool) {
 		}
 		p.Printf("%s %s\n%s %s: %d of %d addresses used, %d of %d blocks owned\n", p.Colour(text.Bold, pool.Name), pool.CIDR,
 			text.Bar(pool.Used, pool.Capacity, 40), text.Percent(pool.Used, pool.Capacity), pool.Used, pool.Capacity, len(pool.Blocks), pool.MostBlocks)
+		if pool.Remembered > 0 {
+			p.Printf("%d more are remembered for pods of StatefulSets (kubectl get stickyaddresses -A)\n", pool.Remembered)
+		}
 		printAggregates(p, pool.Aggregates)
 		var rows [][]text.Cell
 		for _, b := range pool.Blocks {

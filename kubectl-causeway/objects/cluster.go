@@ -24,6 +24,7 @@ type Kind string
 const (
 	IPPools           Kind = "ippools"
 	IPReservations    Kind = "ipreservations"
+	StickyAddresses   Kind = "stickyaddresses"
 	IPBlocks          Kind = "ipblocks"
 	WorkloadEndpoints Kind = "workloadendpoints"
 	NodeNetworks      Kind = "nodenetworks"
@@ -51,6 +52,7 @@ type Cluster struct {
 
 	Pools          v1alpha1.IPPoolList
 	Reservations   v1alpha1.IPReservationList
+	Sticky         v1alpha1.StickyAddressList
 	Blocks         v1alpha1.IPBlockList
 	Endpoints      v1alpha1.WorkloadEndpointList
 	Networks       v1alpha1.NodeNetworkList
@@ -88,7 +90,7 @@ func (c *Cluster) Read(kinds ...Kind) bool {
 // lists are the places of all kinds.
 func (c *Cluster) lists() map[Kind]client.ObjectList {
 	return map[Kind]client.ObjectList{
-		IPPools: &c.Pools, IPReservations: &c.Reservations, IPBlocks: &c.Blocks, WorkloadEndpoints: &c.Endpoints, NodeNetworks: &c.Networks, BlockClaims: &c.Claims,
+		IPPools: &c.Pools, IPReservations: &c.Reservations, StickyAddresses: &c.Sticky, IPBlocks: &c.Blocks, WorkloadEndpoints: &c.Endpoints, NodeNetworks: &c.Networks, BlockClaims: &c.Claims,
 		BGPNodeStates: &c.States, BGPPeers: &c.Peers, BGPConfigurations: &c.Configurations, BGPFilters: &c.Filters,
 		Nodes: &c.Nodes, Pods: &c.Pods, Leases: &c.Leases, SystemPods: &c.SystemPods, Events: &c.Events,
 		DaemonSets: &c.DaemonSets, Deployments: &c.Deployments,

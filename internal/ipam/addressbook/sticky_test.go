@@ -76,7 +76,7 @@ func TestABlockThatOnlyMemoriesAreInGoesBack(t *testing.T) {
 	b.SetPools([]Pool{p})
 	b.SetBlocks([]Block{own("10.0.0.4/32", "p"), own("10.0.0.5/32", "p")})
 	b.SetRemembered(rememberedFor(db0, "10.0.0.5"))
-	if s := share(t, b); len(s.Released) != 1 || s.Released[0] != netip.MustParsePrefix("10.0.0.5/32") || s.Free != 1 {
+	if s := share(t, b); len(s.Released) != 1 || s.Released[0].CIDR != netip.MustParsePrefix("10.0.0.5/32") || s.Free != 1 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -202,7 +202,7 @@ func (p *planner) serve(pool *pool) {
 		}
 		p.budget--
 		p.plan.Create = append(p.plan.Create, NewBlock{Prefix: prefix, Pool: pool.Name, Node: r.node.name, Addresses: r.node.addresses})
-		perBlock := pool.reserved.Usable(prefix, pool.Bits)
+		perBlock := pool.reserved.Usable(prefix, pool.Bits) - p.state.remembers(prefix)
 		r.waiting, r.reserve, r.room = r.waiting-perBlock, r.reserve-perBlock, r.room-1
 		p.keep(pool, r.node, tally{blocks: 1})
 		return true

@@ -2,13 +2,18 @@ package blockplan
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
+	"unique"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/ipam/sticky"
 )
 
 // history is a cluster of greedy, forgetful and lying nodes, with blocks and records vanishing.
@@ -19,10 +24,11 @@ type history struct {
 	blocks    []v1alpha1.IPBlock
 	endpoints []v1alpha1.WorkloadEndpoint
 	nodes     []testNode
+	memories  map[types.NamespacedName][]sticky.Address
 }
 
 func (h *history) step() {
-	switch h.random.IntN(6) {
+	switch h.random.IntN(7) {
 	case 0, 1:
 		n := h.random.IntN(len(h.nodes))
 		h.nodes[n].claims = h.claims()
@@ -55,6 +61,15 @@ func (h *history) step() {
 		i := h.random.IntN(len(h.pools))
 		h.pools[i].Spec.Disabled = !h.pools[i].Spec.Disabled
 		h.state.SetPool(mustPool(h.pools[i]))
+	case 6: // what is remembered for one of a few pods changes
+		pod := types.NamespacedName{Namespace: "ns", Name: fmt.Sprint("db-", h.random.IntN(5))}
+		h.memories[pod] = nil
+		for range h.random.IntN(3) {
+			p := h.pools[h.random.IntN(len(h.pools))]
+			around := netip.MustParsePrefix(h.prefix())
+			h.memories[pod] = append(h.memories[pod], sticky.Address{Addr: around.Addr(), Pool: p.Name}, sticky.Address{Addr: around.Addr().Next(), Pool: p.Name})
+		}
+		h.state.SetRemembered(pod, h.memories[pod])
 	}
 }
 
@@ -85,7 +100,7 @@ func (h *history) prefix() string {
 // what a new one plans.
 func TestNothingIsGivenTwice(t *testing.T) {
 	for seed := range uint64(60) {
-		h := &history{random: rand.New(rand.NewPCG(seed, 4)), state: New()}
+		h := &history{random: rand.New(rand.NewPCG(seed, 4)), state: New(), memories: map[types.NamespacedName][]sticky.Address{}}
 		few := func(p *v1alpha1.IPPool) { p.Spec.MaxBlocksPerNode = 3 }
 		h.pools = []v1alpha1.IPPool{aPool("a", "10.0.0.0/25", 29, few), aPool("b", "10.0.0.64/26", 30, few), aPool("c", "fd00::/123", 125, few)}
 		for n := range 4 {
@@ -97,7 +112,16 @@ func TestNothingIsGivenTwice(t *testing.T) {
 			h.step()
 			now = now.Add(time.Second)
 			plan := h.state.Plan(Turn{Now: now, Budget: 3})
-			fresh := feed(h.pools, h.blocks, h.endpoints, h.nodes).Plan(Turn{Now: now, Budget: 3})
+			again := feed(h.pools, h.blocks, h.endpoints, h.nodes)
+			for pod, addresses := range h.memories {
+				again.SetRemembered(pod, addresses)
+			}
+			fresh := again.Plan(Turn{Now: now, Budget: 3})
+			for _, p := range h.pools {
+				if got, want := h.state.Summary(p.Name).Remembered, again.Summary(p.Name).Remembered; got != want || !maps.Equal(h.state.census[unique.Make(p.Name)], again.census[unique.Make(p.Name)]) {
+					t.Fatalf("seed %d: of pool %s %d addresses are remembered, told anew: %d; census %v, %v", seed, p.Name, got, want, h.state.census, again.census)
+				}
+			}
 			if got, want := show(plan), show(fresh); !slices.Equal(got, want) {
 				t.Fatalf("seed %d: told one by one: %q\ntold anew: %q", seed, got, want)
 			}

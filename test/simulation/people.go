@@ -22,7 +22,7 @@ func nodeKey(m *machine) client.ObjectKey { return client.ObjectKey{Name: m.name
 // doPerson does what a person does with kubectl.
 func (w *World) doPerson(number uint64) {
 	which := number >> 8
-	switch number % 12 {
+	switch number % 13 {
 	case 0, 1, 2:
 		w.createPool(int(which % uint64(len(pools))))
 	case 3:
@@ -55,6 +55,8 @@ func (w *World) doPerson(number uint64) {
 		}
 	case 11:
 		w.nodeObject(which)
+	case 12:
+		w.statefulSet(number>>40%4 == 0)
 	}
 }
 
@@ -66,7 +68,7 @@ func (w *World) one(kind string, number uint64) (client.Object, bool) {
 func (w *World) createPool(i int) {
 	p := &v1alpha1.IPPool{ObjectMeta: metav1.ObjectMeta{Name: pools[i].name}, Spec: v1alpha1.IPPoolSpec{
 		CIDR: pools[i].cidr, BlockSize: &pools[i].bits, Encapsulation: v1alpha1.EncapsulationNone, AssignmentMode: v1alpha1.AssignmentAutomatic, MaxBlocksPerNode: 64,
-		FixedAddresses: v1alpha1.FixedAddressesAllowed,
+		FixedAddresses: v1alpha1.FixedAddressesAllowed, Sticky: v1alpha1.StickyStatefulSet,
 	}}
 	if _, err := w.server.create(p, false); err == nil {
 		w.note("a person creates pool %s", p.Name)

@@ -64,6 +64,9 @@ func (w *World) quiet() {
 		w.flow(statusLag)
 		w.verify()
 	}
+	if len(w.failures) == 0 {
+		w.comeBack()
+	}
 }
 
 // retry is the container runtime, which calls DEL until it succeeds. It reports whether calls are still to be answered.
@@ -118,6 +121,7 @@ func (w *World) verify() {
 	w.verifyPods()
 	w.verifyBlocks()
 	w.verifyNodes()
+	w.verifySticky()
 	for _, o := range w.server.list("IPPool") {
 		w.verifyPool(o.(*v1alpha1.IPPool))
 	}
@@ -318,7 +322,7 @@ func why(conditions []metav1.Condition, kind string) string {
 // picture is the state of the world, for people who look at a failure.
 func (w *World) picture() string {
 	var out strings.Builder
-	for _, kind := range []string{"Node", "IPPool", "IPBlock", "WorkloadEndpoint"} {
+	for _, kind := range []string{"Node", "IPPool", "IPBlock", "WorkloadEndpoint", "StickyAddress"} {
 		for _, o := range w.server.list(kind) {
 			_, _ = fmt.Fprintf(&out, "%s %s", kind, o.GetName())
 			switch o := o.(type) {
@@ -326,6 +330,8 @@ func (w *World) picture() string {
 				_, _ = fmt.Fprintf(&out, " of %s, deleted %v", o.Spec.Node, o.DeletionTimestamp != nil)
 			case *v1alpha1.WorkloadEndpoint:
 				_, _ = fmt.Fprintf(&out, " on %s: %v", o.Spec.Node, o.Spec.Addresses)
+			case *v1alpha1.StickyAddress:
+				_, _ = fmt.Fprintf(&out, ": %v of %v", o.Spec.Addresses, o.Spec.Pools)
 			case *v1alpha1.IPPool:
 				_, _ = fmt.Fprintf(&out, " deleted %v, disabled %v", o.DeletionTimestamp != nil, o.Spec.Disabled)
 			}

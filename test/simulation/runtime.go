@@ -32,7 +32,9 @@ const (
 type pod struct {
 	name, uid, container string
 	// fixed is the address that the pod asks for, if any.
-	fixed     string
+	fixed string
+	// before is what the agent knows when the ADD begins of the addresses that are remembered.
+	before    known
 	state     podState
 	addresses []netip.Addr
 }
@@ -48,6 +50,14 @@ func (m *machine) startPod() {
 	p := &pod{name: fmt.Sprintf("pod%d", m.w.pods), uid: fmt.Sprintf("%08x-0001", m.w.pods), container: fmt.Sprintf("c%d", m.w.pods)}
 	p.fixed = fixedAddress(m.w.pods)
 	object := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: p.name}, Spec: corev1.PodSpec{NodeName: m.name}}
+	if name, owner, ok := m.w.replica(); ok && p.fixed == "" {
+		p.name, object.Name, object.OwnerReferences = name, name, owner
+	}
+	m.start(p, object)
+}
+
+// start is kubelet and container runtime once the Pod is known.
+func (m *machine) start(p *pod, object *corev1.Pod) {
 	if _, err := m.w.server.create(object, false); err != nil {
 		panic(err)
 	}
@@ -60,6 +70,7 @@ func (m *machine) startPod() {
 		p.state = ending // the plugin finds no agent, and the runtime gives the sandbox up
 		return
 	}
+	p.before = a.knows(p.name)
 	go func() {
 		response, ok := a.call(p, "ADD")
 		if m.boots != boot || p.state != starting {
@@ -72,6 +83,7 @@ func (m *machine) startPod() {
 				m.w.fail("pod %s asked for %s and has %v", p.name, asked, p.addresses)
 			}
 			m.w.answered(m, p)
+			m.w.checkRemembered(m, p, a)
 		}
 	}()
 }

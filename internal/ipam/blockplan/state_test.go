@@ -28,7 +28,7 @@ type history struct {
 }
 
 func (h *history) step() {
-	switch h.random.IntN(7) {
+	switch h.random.IntN(6) {
 	case 0, 1:
 		n := h.random.IntN(len(h.nodes))
 		h.nodes[n].claims = h.claims()
@@ -61,16 +61,22 @@ func (h *history) step() {
 		i := h.random.IntN(len(h.pools))
 		h.pools[i].Spec.Disabled = !h.pools[i].Spec.Disabled
 		h.state.SetPool(mustPool(h.pools[i]))
-	case 6: // what is remembered for one of a few pods changes
-		pod := types.NamespacedName{Namespace: "ns", Name: fmt.Sprint("db-", h.random.IntN(5))}
-		h.memories[pod] = nil
-		for range h.random.IntN(3) {
-			p := h.pools[h.random.IntN(len(h.pools))]
-			around := netip.MustParsePrefix(h.prefix())
-			h.memories[pod] = append(h.memories[pod], sticky.Address{Addr: around.Addr(), Pool: p.Name}, sticky.Address{Addr: around.Addr().Next(), Pool: p.Name})
-		}
-		h.state.SetRemembered(pod, h.memories[pod])
 	}
+}
+
+// remember changes what is remembered for one of a few pods.
+func (h *history) remember(random *rand.Rand) {
+	pod := types.NamespacedName{Namespace: "ns", Name: fmt.Sprint("db-", random.IntN(5))}
+	h.memories[pod] = nil
+	for range random.IntN(3) {
+		p := h.pools[random.IntN(len(h.pools))]
+		a := netip.MustParsePrefix(p.Spec.CIDR).Addr()
+		for range random.IntN(24) {
+			a = a.Next()
+		}
+		h.memories[pod] = append(h.memories[pod], sticky.Address{Addr: a, Pool: p.Name}, sticky.Address{Addr: a.Next(), Pool: p.Name})
+	}
+	h.state.SetRemembered(pod, h.memories[pod])
 }
 
 func (h *history) claims() (out []v1alpha1.PoolClaim) {
@@ -107,9 +113,12 @@ func TestNothingIsGivenTwice(t *testing.T) {
 			h.nodes = append(h.nodes, aNode(fmt.Sprint("n", n)))
 		}
 		h.state = feed(h.pools, nil, nil, h.nodes)
-		now := epoch
+		now, memories := epoch, rand.New(rand.NewPCG(seed, 5))
 		for range 150 {
 			h.step()
+			if memories.IntN(4) == 0 {
+				h.remember(memories)
+			}
 			now = now.Add(time.Second)
 			plan := h.state.Plan(Turn{Now: now, Budget: 3})
 			again := feed(h.pools, h.blocks, h.endpoints, h.nodes)

@@ -144,12 +144,15 @@ func (a *agent) noteTerminating() {
 	}
 }
 
-// inTerminating returns the block of an address if the watch has shown this very block as being deleted, both before the last step and now.
+// inTerminating returns the block of an address if the watch has shown this very block as being deleted, both before the last step and
+// now. A block of that CIDR that the book knows by another UID has been made since.
 func (a *agent) inTerminating(before map[netip.Prefix]types.UID, address netip.Addr) (netip.Prefix, bool) {
 	for cidr, uid := range a.terminating {
-		if before[cidr] == uid && cidr.Contains(address) {
-			return cidr, true
+		if before[cidr] != uid || !cidr.Contains(address) {
+			continue
 		}
+		another := func(b addressbook.BlockState) bool { return b.CIDR == cidr && b.UID != "" && b.UID != string(uid) }
+		return cidr, !slices.ContainsFunc(a.book.Blocks(), another)
 	}
 	return netip.Prefix{}, false
 }

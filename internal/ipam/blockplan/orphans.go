@@ -70,8 +70,7 @@ func (s *State) orphans() []orphan {
 	s.orphaned = nil
 	extra := map[share]int{}
 	sorted := slices.SortedFunc(maps.Keys(found), ComparePrefixes)
-	// The ones that were seen to vanish are certain, so they come first.
-	slices.SortStableFunc(sorted, func(a, b netip.Prefix) int { return s.rank(a) - s.rank(b) })
+	slices.SortStableFunc(sorted, func(a, b netip.Prefix) int { return s.rank(a, found[a]) - s.rank(b, found[b]) })
 	for _, prefix := range sorted {
 		o, seen := s.claimed(prefix, found[prefix])
 		owner := share{o.node, o.pool}
@@ -119,11 +118,17 @@ func (o orphan) without(taken []netip.Prefix, addresses []netip.Addr) []orphan {
 	return out
 }
 
-func (s *State) rank(p netip.Prefix) int {
-	if _, seen := s.vanished[p]; seen {
+// rank orders blocks of several sizes that overlap: those that were seen to vanish are certain and come first, and addresses in use say
+// more than a claim.
+func (s *State) rank(p netip.Prefix, e evidence) int {
+	_, seen := s.vanished[p]
+	switch {
+	case seen:
 		return 0
+	case len(e.addresses) > 0:
+		return 1
 	}
-	return 1
+	return 2
 }
 
 // mayHave says whether a node could have one more block of a pool.

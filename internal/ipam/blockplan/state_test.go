@@ -24,6 +24,7 @@ type history struct {
 	blocks    []v1alpha1.IPBlock
 	endpoints []v1alpha1.WorkloadEndpoint
 	nodes     []testNode
+	forced    map[netip.Prefix]string // whose block it was that somebody took by force
 	memories  map[types.NamespacedName][]sticky.Address
 }
 
@@ -36,6 +37,7 @@ func (h *history) step() {
 	case 2:
 		if len(h.blocks) > 0 { // by force
 			i := h.random.IntN(len(h.blocks))
+			h.forced[netip.MustParsePrefix(h.blocks[i].Spec.CIDR)] = h.blocks[i].Spec.Node
 			h.state.DropBlock(netip.MustParsePrefix(h.blocks[i].Spec.CIDR), epoch) // and its time is over at once
 			h.blocks = slices.Delete(h.blocks, i, i+1)
 		}
@@ -105,8 +107,8 @@ func (h *history) prefix() string {
 // that endpoint was forged into it, that no node has more than its share, and that a state that was told everything one by one plans
 // what a new one plans.
 func TestNothingIsGivenTwice(t *testing.T) {
-	for seed := range uint64(60) {
-		h := &history{random: rand.New(rand.NewPCG(seed, 4)), state: New(), memories: map[types.NamespacedName][]sticky.Address{}}
+	for seed := range uint64(400) {
+		h := &history{random: rand.New(rand.NewPCG(seed, 4)), state: New(), forced: map[netip.Prefix]string{}, memories: map[types.NamespacedName][]sticky.Address{}}
 		few := func(p *v1alpha1.IPPool) { p.Spec.MaxBlocksPerNode = 3 }
 		h.pools = []v1alpha1.IPPool{aPool("a", "10.0.0.0/25", 29, few), aPool("b", "10.0.0.64/26", 30, few), aPool("c", "fd00::/123", 125, few)}
 		for n := range 4 {
@@ -149,7 +151,8 @@ func (h *history) carryOut(t *testing.T, plan Plan, now time.Time) {
 	for _, c := range plan.Create {
 		for _, e := range h.endpoints {
 			a := netip.MustParsePrefix(e.Spec.Addresses[0]).Addr()
-			if c.Prefix.Contains(a) && !h.isRival(a, c.Node) {
+			again := h.forced[c.Prefix] == c.Node // a block that vanished is made again for its node, whatever others say they have of it
+			if c.Prefix.Contains(a) && !again && !h.isRival(a, c.Node) {
 				t.Fatalf("%s for %s holds %s of %s", c.Prefix, c.Node, a, e.Spec.Node)
 			}
 		}

@@ -12,7 +12,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -23,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/controllers/internal/follow"
 	"github.com/causeway-net/causeway/internal/ipam/blockplan"
 	"github.com/causeway-net/causeway/internal/ipam/reservation"
 	"github.com/causeway-net/causeway/internal/ipam/sticky"
@@ -40,7 +40,7 @@ const (
 // too, so that it can go on at once.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr manager.Manager) error {
 	for _, watch := range []func(context.Context, cache.Cache) error{
-		follow(r, r.pool), follow(r, r.reservation), follow(r, r.sticky), follow(r, r.block), follow(r, r.node), follow(r, r.network), follow(r, r.claim), r.followInfrastructure,
+		watched(r, r.pool), watched(r, r.reservation), watched(r, r.sticky), watched(r, r.block), watched(r, r.node), watched(r, r.network), watched(r, r.claim), r.followInfrastructure,
 	} {
 		if err := watch(ctx, mgr.GetCache()); err != nil {
 			return err
@@ -73,8 +73,8 @@ func (r *Reconciler) wake(after time.Duration) {
 	}
 }
 
-// follow calls something, with mu held, for each change of a kind: with the object before and after it, or nil.
-func follow[T any, P interface {
+// watched calls something, with mu held, for each change of a kind: with the object before and after it, or nil.
+func watched[T any, P interface {
 	*T
 	client.Object
 }](r *Reconciler, change func(before, after P)) func(context.Context, cache.Cache) error {
@@ -84,29 +84,13 @@ func follow[T any, P interface {
 		change(before, after)
 	}
 	return func(ctx context.Context, c cache.Cache) error {
-		informer, err := c.GetInformer(ctx, P(new(T)), cache.BlockUntilSynced(false))
+		synced, err := follow.Changes(ctx, c, locked)
 		if err != nil {
-			return fmt.Errorf("watch %T: %w", *new(T), err)
+			return err
 		}
-		registered, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc: func(o any) { locked(nil, as[P](o)) }, UpdateFunc: func(before, after any) { locked(as[P](before), as[P](after)) },
-			DeleteFunc: func(o any) { locked(as[P](o), nil) },
-		})
-		if err != nil {
-			return fmt.Errorf("watch %T: %w", *new(T), err)
-		}
-		r.synced = append(r.synced, registered.HasSynced)
+		r.synced = append(r.synced, synced)
 		return nil
 	}
-}
-
-// as returns the object of an event; that of a deletion which the watch has missed is wrapped.
-func as[P any](o any) P {
-	if unknown, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
-		o = unknown.Obj
-	}
-	typed, _ := o.(P)
-	return typed
 }
 
 func (r *Reconciler) pool(before, after *v1alpha1.IPPool) {
@@ -253,11 +237,11 @@ func (r *Reconciler) followInfrastructure(ctx context.Context, c cache.Cache) er
 		r.poolsChanged()
 		r.wake(now)
 	}
-	slices := follow(r, func(before, after *discoveryv1.EndpointSlice) {
+	slices := watched(r, func(before, after *discoveryv1.EndpointSlice) {
 		parts.setSlice(before, after)
 		changed()
 	})
-	ranges := follow(r, func(before, after *networkingv1.ServiceCIDR) {
+	ranges := watched(r, func(before, after *networkingv1.ServiceCIDR) {
 		parts.setRange(before, after)
 		changed()
 	})

@@ -10,8 +10,14 @@ import (
 
 // BenchmarkAggregatedRound is one round for a pool of /12 with 10,000 blocks of 1,000 nodes in 20 racks, all of which want more.
 func BenchmarkAggregatedRound(b *testing.B) {
+	benchmarkRound(b, aPool("a", "10.0.0.0/12", 26, byRack(17)))
+}
+
+// benchmarkRound measures a round for a pool, 10,000 blocks of which are with 1,000 nodes in 20 racks, all of which want more.
+func benchmarkRound(b *testing.B, pool v1alpha1.IPPool) {
+	b.Helper()
 	s := New()
-	s.SetPool(mustPool(aPool("a", "10.0.0.0/12", 26, byRack(17))))
+	s.SetPool(mustPool(pool))
 	for i := range 1000 {
 		name := fmt.Sprintf("n%d", i)
 		s.SetNode(name, map[string]string{"rack": fmt.Sprintf("r%d", i%20)}, nil)

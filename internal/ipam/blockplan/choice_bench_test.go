@@ -1,39 +1,8 @@
 package blockplan
 
-import (
-	"fmt"
-	"net/netip"
-	"testing"
-
-	"github.com/causeway-net/causeway/api/v1alpha1"
-)
+import "testing"
 
 // BenchmarkARoundOfNeighbours is one round for a pool of /12 with 10,000 blocks of 1,000 nodes, all of which want more.
 func BenchmarkARoundOfNeighbours(b *testing.B) {
-	s := New()
-	s.SetPool(mustPool(aPool("a", "10.0.0.0/12", 26)))
-	for i := range 1000 {
-		name := fmt.Sprintf("n%d", i)
-		s.SetNode(name, nil, nil)
-		s.SetFacts(name, Facts{Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 168, byte(i / 250), byte(i % 250)})}})
-		s.SetClaim(name, []v1alpha1.PoolClaim{wants("a", 630, 0)})
-	}
-	for {
-		plan := s.Plan(Turn{Now: epoch, Budget: 64})
-		if len(plan.Create) == 0 {
-			break
-		}
-		for _, c := range plan.Create {
-			s.Created(c, epoch)
-		}
-	}
-	for i := range 1000 {
-		s.SetClaim(fmt.Sprintf("n%d", i), []v1alpha1.PoolClaim{wants("a", 700, 0)})
-	}
-	b.ReportMetric(float64(len(s.blocks)), "blocks")
-	for b.Loop() {
-		if plan := s.Plan(Turn{Now: epoch, Budget: 64}); len(plan.Create) != 64 {
-			b.Fatalf("%d blocks are given", len(plan.Create))
-		}
-	}
+	benchmarkRound(b, aPool("a", "10.0.0.0/12", 26))
 }

@@ -111,8 +111,8 @@ func (s *State) SetClaim(nodeName string, asked []v1alpha1.PoolClaim) {
 	for _, one := range asked {
 		n.claims[one.Pool] = claim{wanted: int64(one.Wanted), waiting: int64(one.Waiting), held: parse(one.Held)}
 		for _, r := range one.Released {
-			for _, p := range parse([]string{r.CIDR}) {
-				n.released[p] = r.UID
+			if p, err := netip.ParsePrefix(r.CIDR); err == nil {
+				n.released[p.Masked()] = r.UID
 			}
 		}
 	}

@@ -39,7 +39,13 @@ type cluster struct {
 	jobs  map[string]string // what each Job's container has printed
 
 	controlling sync.Mutex
-	controller  *exec.Cmd
+	controller  *controllerProcess
+}
+
+// controllerProcess is a run of the controller. ended is closed when the process has ended.
+type controllerProcess struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
 }
 
 func begin(t *testing.T) *cluster {
@@ -73,7 +79,14 @@ func begin(t *testing.T) *cluster {
 		defer close(done)
 		c.play(ctx)
 	}()
-	t.Cleanup(func() { cancel(); <-done; c.stopController() })
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		c.stopController()
+		if log, err := os.ReadFile(c.controllerLog()); err == nil && t.Failed() {
+			t.Logf("the controller printed:\n%s", log)
+		}
+	})
 	return c
 }
 
@@ -142,29 +155,50 @@ func (c *cluster) workloads(ctx context.Context) map[string]workload {
 	return wanted
 }
 
-// startController runs the real controller, with the rights of its service account and no more.
+// startController runs the real controller, with the rights of its service account and no more. One that has ended by itself is started
+// again, as a kubelet does.
 func (c *cluster) startController() {
 	c.controlling.Lock()
 	defer c.controlling.Unlock()
 	if c.controller != nil {
-		return
+		select {
+		case <-c.controller.ended:
+			c.controller = nil
+		default:
+			return
+		}
 	}
 	kubeconfig, err := c.Kubeconfig("controller.kubeconfig", controlplane.ControllerUser, controlplane.AgentGroup, "system:authenticated")
 	if err != nil {
 		return
 	}
-	cmd := exec.Command(filepath.Join(root, "bin/causeway-controller"), "--kubeconfig="+kubeconfig, "--leader-elect=false")
-	if cmd.Start() == nil {
-		c.controller = cmd
+	log, err := os.OpenFile(c.controllerLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return
 	}
+	defer log.Close() //nolint:errcheck // the process has its own handle
+	cmd := exec.Command(filepath.Join(root, "bin/causeway-controller"), "--kubeconfig="+kubeconfig, "--leader-elect=false")
+	cmd.Stderr = log
+	if cmd.Start() != nil {
+		return
+	}
+	p := &controllerProcess{cmd: cmd, ended: make(chan struct{})}
+	go func() {
+		defer close(p.ended)
+		_ = cmd.Wait()
+	}()
+	c.controller = p
 }
+
+// controllerLog is the file with what all runs of the controller have printed.
+func (c *cluster) controllerLog() string { return filepath.Join(c.dir, "controller.log") }
 
 func (c *cluster) stopController() {
 	c.controlling.Lock()
 	defer c.controlling.Unlock()
 	if c.controller != nil {
-		_ = c.controller.Process.Kill()
-		_ = c.controller.Wait()
+		_ = c.controller.cmd.Process.Kill()
+		<-c.controller.ended
 		c.controller = nil
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -17,6 +18,9 @@ import (
 	"github.com/causeway-net/causeway/controllers"
 	"github.com/causeway-net/causeway/internal/version"
 )
+
+// definitionsLimit is shorter than the minute that the startup probe leaves, so that the container ends with the error that names the cause.
+const definitionsLimit = 45 * time.Second
 
 func main() {
 	if err := command().ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
@@ -46,6 +50,9 @@ func command() *cobra.Command {
 			}
 			// Most of the controller's memory is garbage of objects that were only looked at; it is collected early.
 			debug.SetGCPercent(50)
+			if err := controllers.WaitForDefinitions(cmd.Context(), cfg, definitionsLimit, o.Logger); err != nil {
+				return err
+			}
 			mgr, err := controllers.New(cfg, o)
 			if err != nil {
 				return err

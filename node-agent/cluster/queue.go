@@ -45,26 +45,45 @@ func pause(ctx context.Context) error {
 // RoundTrip implements http.RoundTripper.
 func (q *queue) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := q.next.RoundTrip(r)
-	if !q.again(r, err) {
+	if !q.again(r, response, err) {
 		return response, err //nolint:wrapcheck // callers look for its type
 	}
 	select {
 	case <-r.Context().Done():
-		return nil, err //nolint:wrapcheck // callers look for its type
+		return response, err //nolint:wrapcheck // callers look for its type
 	case q.turn <- struct{}{}:
 		defer func() { <-q.turn }()
 	}
 	for {
+		discard(response)
 		response, err = q.next.RoundTrip(r)
-		if !q.again(r, err) || q.pause(r.Context()) != nil {
+		if !q.again(r, response, err) || q.pause(r.Context()) != nil {
 			return response, err //nolint:wrapcheck // callers look for its type
 		}
 	}
 }
 
-// again says whether a request that has ended so is to be tried again: it has no body, and has not reached the API server.
-func (q *queue) again(r *http.Request, err error) bool {
-	if err == nil || q.over.Load() || r.Method != http.MethodGet || r.Context().Err() != nil {
+// mostDiscarded is how much of an answer that nobody reads is read, so that its connection can be used again.
+const mostDiscarded = 16 << 10
+
+func discard(response *http.Response) {
+	if response != nil {
+		_, _ = io.CopyN(io.Discard, response.Body, mostDiscarded)
+		_ = response.Body.Close()
+	}
+}
+
+// again says whether a request that has ended so is to be tried again: it has no body, and has not reached an API server that serves, only
+// nobody or a load balancer that has none to send it to. An answer that says when to come again is for client-go, which waits as long.
+func (q *queue) again(r *http.Request, response *http.Response, err error) bool {
+	if q.over.Load() || r.Method != http.MethodGet || r.Context().Err() != nil {
+		return false
+	}
+	if err == nil {
+		switch response.StatusCode {
+		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return response.Header.Get("Retry-After") == ""
+		}
 		return false
 	}
 	var network *net.OpError

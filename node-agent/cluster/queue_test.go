@@ -3,8 +3,10 @@ package cluster
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -13,22 +15,46 @@ import (
 
 var errAway = &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 
-// away is an API server that does not answer until it is told to.
+// away is an API server that does not answer until it is told to. Meanwhile it can't be reached, or a load balancer answers for it.
 type away struct {
-	mu      sync.Mutex
-	answers bool
-	err     error
-	tries   int
+	mu         sync.Mutex
+	answers    bool
+	err        error
+	status     int
+	retryAfter string
+	tries      int
+	unread     int // answers that nobody has closed
+}
+
+// answer is the body of an answer, which tells when it is closed.
+type answer struct {
+	io.Reader
+	of *away
+}
+
+func (b answer) Close() error {
+	b.of.mu.Lock()
+	defer b.of.mu.Unlock()
+	b.of.unread--
+	return nil
 }
 
 func (a *away) RoundTrip(*http.Request) (*http.Response, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tries++
-	if !a.answers {
+	if !a.answers && a.status == 0 {
 		return nil, a.err
 	}
-	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+	a.unread++
+	response := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: answer{strings.NewReader("text"), a}}
+	if !a.answers {
+		response.StatusCode = a.status
+		if a.retryAfter != "" {
+			response.Header.Set("Retry-After", a.retryAfter)
+		}
+	}
+	return response, nil
 }
 
 func (a *away) set(answers bool) int {
@@ -49,8 +75,19 @@ func get(ctx context.Context, t *testing.T, method string) *http.Request {
 
 // All requests wait while the API server is away, and one of them asks for it at a time.
 func TestRequestsOfAStartWaitForTheAPIServer(t *testing.T) {
+	for what, server := range map[string]*away{
+		"nobody listens":                                {err: errAway},
+		"a load balancer without an API server":         {status: http.StatusServiceUnavailable},
+		"a load balancer whose API server has ended":    {status: http.StatusBadGateway},
+		"a load balancer whose API server says nothing": {status: http.StatusGatewayTimeout},
+	} {
+		t.Run(what, func(t *testing.T) { requestsWait(t, server) })
+	}
+}
+
+func requestsWait(t *testing.T, server *away) {
+	t.Helper()
 	const requests = 10
-	server := &away{err: errAway}
 	pauses := make(chan struct{})
 	q := newQueue(server, &atomic.Bool{})
 	q.pause = func(ctx context.Context) error {
@@ -67,6 +104,9 @@ func TestRequestsOfAStartWaitForTheAPIServer(t *testing.T) {
 			response, err := q.RoundTrip(get(t.Context(), t, http.MethodGet))
 			if err == nil {
 				_ = response.Body.Close()
+				if response.StatusCode != http.StatusOK {
+					err = errors.New(http.StatusText(response.StatusCode))
+				}
 			}
 			results <- err
 		}()
@@ -90,6 +130,9 @@ func TestRequestsOfAStartWaitForTheAPIServer(t *testing.T) {
 		case <-pauses: // of a request that had tried just before
 		}
 	}
+	if server.unread != 0 {
+		t.Errorf("%d answers are not closed", server.unread)
+	}
 }
 
 func TestWhatDoesNotWaitForTheAPIServer(t *testing.T) {
@@ -100,15 +143,20 @@ func TestWhatDoesNotWaitForTheAPIServer(t *testing.T) {
 		method string
 		err    error
 		over   bool
+
+		status     int
+		retryAfter string
 	}{
 		"a write":                         {method: http.MethodPost, err: errAway},
 		"an agent that has started":       {err: errAway, over: true},
 		"a certificate that is wrong":     {err: errors.New("x509: certificate signed by unknown authority")},
 		"a request that nobody waits for": {ctx: ended, err: errAway},
+		"a refusal":                       {status: http.StatusForbidden},
+		"an answer that says when to ask again, which client-go does": {status: http.StatusServiceUnavailable, retryAfter: "1"},
 	} {
 		over := &atomic.Bool{}
 		over.Store(c.over)
-		q := newQueue(&away{err: c.err}, over)
+		q := newQueue(&away{err: c.err, status: c.status, retryAfter: c.retryAfter}, over)
 		q.pause = func(context.Context) error {
 			t.Errorf("%s waits", what)
 			return context.Canceled

@@ -4,6 +4,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // ProbeSpec is the packet that a trace sends, or the packets that it looks for, by which every node knows them.
 // +kubebuilder:validation:XValidation:rule="has(self.observe) && self.observe ? self.id == 0 : self.id >= 1024",message="a packet that is sent has an id, and those that are looked for have any"
+// +kubebuilder:validation:XValidation:rule="!has(self.endpoints) || has(self.observe) && self.observe && self.protocol != 'ICMP'",message="endpoints are for live packets of TCP and UDP to a Service"
 type ProbeSpec struct {
 	// source is the address of the pod that sends.
 	// +kubebuilder:validation:MaxLength=39
@@ -32,6 +33,23 @@ type ProbeSpec struct {
 	// observe says that nothing is sent, and the pod's own packets are looked for.
 	// +optional
 	Observe bool `json:"observe,omitempty"`
+	// endpoints are those of the Service that destination and port are of, where there is one and live packets are looked for: a
+	// packet may have one of them as its destination instead.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=atomic
+	// +optional
+	Endpoints []ProbeEndpoint `json:"endpoints,omitempty"`
+}
+
+// ProbeEndpoint is one endpoint of a Service.
+type ProbeEndpoint struct {
+	// +kubebuilder:validation:MaxLength=39
+	// +kubebuilder:validation:XValidation:rule="isIP(self)",message="not an IP address"
+	Address string `json:"address"`
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port"`
 }
 
 // What an agent is asked to do.

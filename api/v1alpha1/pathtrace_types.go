@@ -50,7 +50,7 @@ type PathDestination struct {
 // +kubebuilder:validation:XValidation:rule="self.protocol == 'ICMP' ? !has(self.port) : has(self.port)",message="TCP and UDP need a port, and ICMP has none"
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || self.protocol != 'TCP'",message="size is for ICMP and UDP"
 // +kubebuilder:validation:XValidation:rule="!has(self.observe) || !self.observe || !has(self.size)",message="observe sends nothing, so it has no size"
-// +kubebuilder:validation:XValidation:rule="!has(self.observe) || !self.observe || !has(self.destination.service)",message="observe follows packets to a pod or an address; those to a Service are rewritten on the way, so name the pod behind it"
+// +kubebuilder:validation:XValidation:rule="!has(self.observe) || !self.observe || !has(self.destination.service) || self.protocol != 'ICMP'",message="a Service forwards TCP and UDP only: to observe packets to it, name such a protocol and a port"
 type PathTraceSpec struct {
 	// sourcePod is the name of the pod that sends, in the namespace of the PathTrace.
 	// +kubebuilder:validation:MinLength=1
@@ -85,7 +85,8 @@ type PathTraceSpec struct {
 	Size int32 `json:"size,omitempty"`
 
 	// observe sends nothing. It follows packets that the pod sends by itself and that have this destination, protocol and port: the
-	// first connection (or, for ICMP, ping) that is seen within ten seconds.
+	// first connection (or, for ICMP, ping) that is seen within ten seconds. Those to a Service are followed to the endpoint that
+	// they are forwarded to, among those that are ready when the trace begins.
 	// +optional
 	Observe bool `json:"observe,omitempty"`
 

@@ -28,6 +28,8 @@ const (
 	causeUnexplained  = "Unexplained"
 	causeNoAnswer     = "NoAnswer"
 	causeEndpoints    = "NoEndpoints"
+	causeEndpoint     = "EndpointUnknown"
+	causeUnasked      = "NodeNotAsked"
 	causeTTL          = "TTLExceeded"
 	causeNoTraffic    = "NoTraffic"
 	causeTooMuch      = "TooMuchTraffic"
@@ -52,7 +54,7 @@ func (t *teller) end() v1alpha1.PathEnd {
 	if source.Status.State == v1alpha1.ObservationRefused {
 		return unknown(node, causeRefused, "The agent of node %s did not send the packet: %s.", node, strings.TrimSuffix(source.Status.Message, "."))
 	}
-	for _, judge := range []func() *v1alpha1.PathEnd{t.idle, t.answered, t.filtered, t.reset, t.errored, t.overrun} {
+	for _, judge := range []func() *v1alpha1.PathEnd{t.idle, t.answered, t.filtered, t.reset, t.errored, t.overrun, t.unforwarded} {
 		if end := judge(); end != nil {
 			return *end
 		}
@@ -68,7 +70,7 @@ func (t *teller) end() v1alpha1.PathEnd {
 	last := requests[len(requests)-1]
 	if p, ok := t.f.endAt(last.Node, last.Interface); ok && last.Direction == out {
 		return v1alpha1.PathEnd{Result: v1alpha1.PathDelivered, Node: last.Node, Cause: causeNoAnswer,
-			Message: fmt.Sprintf("The packet was delivered to pod %s, which did not answer.", p.Pod)}
+			Message: fmt.Sprintf("The packet was delivered to pod %s, which did not answer.%s", p.Pod, t.forwarded())}
 	}
 	return t.lost(last, "The packet")
 }
@@ -134,7 +136,51 @@ func (t *teller) answered() *v1alpha1.PathEnd {
 	if h == nil || h.Packet.Kind == kindReset {
 		return nil
 	}
-	return &v1alpha1.PathEnd{Result: v1alpha1.PathAnswered, Node: t.answerer(), Message: fmt.Sprintf("The pod got the answer: %s from %s.", h.Packet.Kind, h.Packet.Source)}
+	return &v1alpha1.PathEnd{Result: v1alpha1.PathAnswered, Node: t.answerer(), Message: fmt.Sprintf("The pod got the answer: %s from %s.%s", h.Packet.Kind, h.Packet.Source, t.forwarded())}
+}
+
+// forwarded says which endpoint of the Service the packet went to, as far as it was seen.
+func (t *teller) forwarded() string {
+	for i := range t.hops {
+		h := &t.hops[i]
+		end := h.Packet.Destination
+		if h.Leg == legReply {
+			end = h.Packet.Source
+		}
+		for _, b := range t.f.Backends {
+			if h.Leg == legError || addressIn(end) != b.Address {
+				continue
+			}
+			text := fmt.Sprintf(" Service %s forwarded the packet to %s", t.f.Service, end)
+			if b.Pod != "" {
+				text += ", pod " + b.Pod
+			}
+			if b.Node != "" {
+				text += " on node " + b.Node
+			}
+			return text + "."
+		}
+	}
+	return ""
+}
+
+// unforwarded is a live packet to a Service that was not seen with the address of an endpoint.
+func (t *teller) unforwarded() *v1alpha1.PathEnd {
+	requests := t.of(legRequest)
+	if t.f.Service == "" || !t.f.Probe.Observe || len(requests) == 0 || t.forwarded() != "" {
+		return nil
+	}
+	last := requests[len(requests)-1]
+	if addressIn(last.Packet.Destination) != t.f.Destination.Address || last.Direction != in {
+		return nil
+	}
+	which := fmt.Sprintf("the %d ready endpoints", len(t.f.Backends))
+	if t.f.Unlisted > 0 {
+		which = fmt.Sprintf("the %d endpoints that were looked for (%d more are ready)", len(t.f.Backends), t.f.Unlisted)
+	}
+	end := unknown(last.Node, causeEndpoint, "The packet came to node %s by %s for Service %s, and did not go on to one of %s. Either kube-proxy on the node does not forward it, or the connection leads to another endpoint, perhaps one that was ready when it began. Trace without observe: that makes a connection of its own.",
+		last.Node, last.Interface, t.f.Service, which)
+	return &end
 }
 
 const kindReset = "TCP RST"

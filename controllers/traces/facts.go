@@ -13,12 +13,20 @@ type Place struct {
 	Pod, Node, Link string
 }
 
+// Backend is an endpoint of a Service.
+type Backend struct {
+	Place
+	Port uint16
+}
+
 // Facts are what is known of a trace before anything is sent.
 type Facts struct {
 	Source, Destination Place
-	// Service is "namespace/name" where the destination is one, and Backends are the pods behind it.
-	Service  string
-	Backends []Place
+	// Service is "namespace/name" where the destination is one, Forwards the name of its port, and Backends are the endpoints behind
+	// it. Unlisted is how many more there are than are looked at.
+	Service, Forwards string
+	Backends          []Backend
+	Unlisted          int
 	// Block is the block that the destination lies in; its zero value where there is none.
 	Block v1alpha1.IPBlockSpec
 	// Encapsulation is what the block's pool sends with.
@@ -44,10 +52,14 @@ func (f *Facts) nodeAt(text string) string {
 
 // ends are the places where the packet may arrive.
 func (f *Facts) ends() []Place {
-	if f.Service != "" {
-		return f.Backends
+	if f.Service == "" {
+		return []Place{f.Destination}
 	}
-	return []Place{f.Destination}
+	var out []Place
+	for _, b := range f.Backends {
+		out = append(out, b.Place)
+	}
+	return out
 }
 
 // endAt returns the place whose pod is behind a link of a node.

@@ -150,6 +150,9 @@ func (t *teller) onTheWire(h v1alpha1.PathHop, what, next string, r *v1alpha1.Ro
 		to = t.f.Block.Node // by a router, which we do not see
 	}
 	switch {
+	case to != "" && t.have[to] == nil && !slices.Contains(t.silent, to):
+		return v1alpha1.PathEnd{Result: v1alpha1.PathUnknown, Node: to, Cause: causeUnasked,
+			Message: fmt.Sprintf("%s left node %s by %s for node %s, which was not asked: a trace asks %d nodes at most. Name a pod on that node instead.", what, h.Node, h.Interface, to, mostNodes)}
 	case to != "" && slices.Contains(t.silent, to):
 		return dropped(to, causeAgent, "%s left node %s for node %s, whose agent does not answer: what its kernel routes is as old as that. Look at its pod: kubectl -n causeway-system get pods -o wide.", what, h.Node, to)
 	case r != nil && t.wrongMAC(to, next, r):

@@ -11,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -102,7 +103,15 @@ func (s *resolver) places(ctx context.Context) error {
 	if s.facts.Service == "" {
 		return nil
 	}
-	return s.backends(ctx, destination)
+	if err := s.backends(ctx, destination); err != nil || s.facts.End != nil {
+		return err
+	}
+	for _, b := range s.facts.Backends {
+		if spec.Observe {
+			s.facts.Probe.Endpoints = append(s.facts.Probe.Endpoints, v1alpha1.ProbeEndpoint{Address: b.Address.String(), Port: int32(b.Port)})
+		}
+	}
+	return nil
 }
 
 // pod reads the record of a pod of the trace's namespace; nil where there is none.
@@ -155,18 +164,21 @@ func (s *resolver) service(ctx context.Context) ([]netip.Addr, error) {
 	if len(out) == 0 {
 		return nil, s.stop(unknown("", causeEndpoints, "Service %s has no cluster IP, so its name leads to its pods at once: trace to one of them.", key))
 	}
-	has := slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool {
+	at := slices.IndexFunc(service.Spec.Ports, func(p corev1.ServicePort) bool {
 		return p.Port == s.trace.Spec.Port && string(p.Protocol) == string(s.trace.Spec.Protocol)
 	})
-	if s.trace.Spec.Protocol != v1alpha1.TraceICMP && !has {
+	switch {
+	case at >= 0:
+		s.facts.Forwards = service.Spec.Ports[at].Name
+	case s.trace.Spec.Protocol != v1alpha1.TraceICMP:
 		return nil, s.stop(unknown("", causeEndpoints, "Service %s has no port %d for %s.", key, s.trace.Spec.Port, s.trace.Spec.Protocol))
 	}
 	s.facts.Service = key.String()
 	return out, nil
 }
 
-// mostBackends is how many pods of a Service are looked at.
-const mostBackends = 32
+// mostBackends is how many endpoints of a Service are looked at, and mostObserved how many where live packets are: agents take no more.
+const mostBackends, mostObserved = 32, 20
 
 // backends finds the pods behind the Service that are ready and of the family.
 func (s *resolver) backends(ctx context.Context, a netip.Addr) error {
@@ -175,8 +187,15 @@ func (s *resolver) backends(ctx context.Context, a netip.Addr) error {
 	if err := s.Live.List(ctx, &slicesOf, client.InNamespace(key.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: key.Name}); err != nil {
 		return fmt.Errorf("list the EndpointSlices of Service %s: %w", s.facts.Service, err)
 	}
-	unready := 0
+	unready, most := 0, mostBackends
+	if s.trace.Spec.Observe {
+		most = mostObserved
+	}
 	for i := range slicesOf.Items {
+		port := s.backendPort(&slicesOf.Items[i])
+		if port == 0 && s.trace.Spec.Protocol != v1alpha1.TraceICMP {
+			continue
+		}
 		for _, e := range slicesOf.Items[i].Endpoints {
 			if e.Conditions.Ready != nil && !*e.Conditions.Ready {
 				unready++
@@ -184,14 +203,18 @@ func (s *resolver) backends(ctx context.Context, a netip.Addr) error {
 			}
 			for _, text := range e.Addresses {
 				backend, err := netip.ParseAddr(text)
-				if err != nil || backend.Is4() != a.Is4() || len(s.facts.Backends) == mostBackends {
+				if err != nil || backend.Is4() != a.Is4() {
+					continue
+				}
+				if len(s.facts.Backends) == most {
+					s.facts.Unlisted++
 					continue
 				}
 				place, err := s.placeAt(ctx, backend)
 				if err != nil {
 					return err
 				}
-				s.facts.Backends = append(s.facts.Backends, place)
+				s.facts.Backends = append(s.facts.Backends, Backend{place, port})
 			}
 		}
 	}
@@ -203,6 +226,17 @@ func (s *resolver) backends(ctx context.Context, a netip.Addr) error {
 		why = fmt.Sprintf("%d pods are behind it, and none is ready", unready)
 	}
 	return s.stop(dropped(s.facts.Source.Node, causeEndpoints, "Service %s (%s) has no endpoints: %s. Nothing was sent, for every node rejects or drops such packets.", s.facts.Service, a, why))
+}
+
+// backendPort is the port that an EndpointSlice's endpoints have for the Service's port; 0 where they have none.
+func (s *resolver) backendPort(slice *discoveryv1.EndpointSlice) uint16 {
+	for _, p := range slice.Ports {
+		protocol := ptr.Deref(p.Protocol, corev1.ProtocolTCP)
+		if ptr.Deref(p.Name, "") == s.facts.Forwards && string(protocol) == string(s.trace.Spec.Protocol) {
+			return uint16(ptr.Deref(p.Port, 0))
+		}
+	}
+	return 0
 }
 
 // block finds the block that the destination lies in.

@@ -177,3 +177,44 @@ func TestHowLivePacketsEnd(t *testing.T) {
 		t.Errorf("%+v, want that n1 follows", a)
 	}
 }
+
+// TestLivePacketsToAService: the story names the endpoint that a packet went to, and does not blame the node for one it can't know.
+func TestLivePacketsToAService(t *testing.T) {
+	toService := func() *Facts {
+		f := facts()
+		f.Service, f.Backends = "default/db", []Backend{{f.Destination, 8080}}
+		f.Destination = Place{Address: netip.MustParseAddr("10.96.0.1")}
+		f.Probe.Protocol, f.Probe.Observe, f.Probe.Destination, f.Probe.Port = v1alpha1.TraceTCP, true, "10.96.0.1", 80
+		return f
+	}
+	between := func(p v1alpha1.SeenPacket, from, to string) v1alpha1.SeenPacket {
+		p.Packet.Source, p.Packet.Destination, p.Packet.Kind = from, to, "TCP ACK"
+		return p
+	}
+	came := between(packet(in, "cwa", 64), "10.0.0.1:4000", "10.96.0.1:80")
+	went := between(packet(out, "eth0", 63), "10.0.0.1:4000", "10.0.1.1:8080")
+	answer := reply(packet(out, "cwa", 62), "TCP ACK")
+	answer.Packet.Source = "10.96.0.1:80"
+	for name, c := range map[string]struct {
+		seen     []v1alpha1.SeenPacket
+		unlisted int
+		result   string
+		cause    string
+		message  string
+	}{
+		"answered": {seen: []v1alpha1.SeenPacket{came, went, answer}, result: v1alpha1.PathAnswered,
+			message: "Service default/db forwarded the packet to 10.0.1.1:8080, pod default/b on node n2."},
+		"answered by an endpoint that is not ready": {seen: []v1alpha1.SeenPacket{came, answer}, result: v1alpha1.PathAnswered, message: "from 10.96.0.1:80."},
+		"not seen again":     {seen: []v1alpha1.SeenPacket{came}, result: v1alpha1.PathUnknown, cause: causeEndpoint, message: "did not go on to one of the 1 ready endpoints"},
+		"too many endpoints": {seen: []v1alpha1.SeenPacket{came}, unlisted: 7, result: v1alpha1.PathUnknown, cause: causeEndpoint, message: "(7 more are ready)"},
+	} {
+		f := toService()
+		f.Unlisted = c.unlisted
+		source := saw(c.seen...)
+		source.Status.Flow = 4000
+		end := Tell(f, observations{"n1": source, "n2": saw()}, nil).End
+		if end.Result != c.result || end.Cause != c.cause || !strings.Contains(end.Message, c.message) {
+			t.Errorf("%s: %+v, want %q", name, end, c.message)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,11 +27,12 @@ const (
 
 const traceLong = `Send a packet from a pod, and show where it goes and where it ends.
 
-FROM is a pod. TO is a pod, svc/NAME for a Service (svc/NAME.NAMESPACE in another namespace), or an IP address; with :PORT
+FROM is a pod. TO is a pod, svc/NAME for a Service (svc/NAMESPACE/NAME in another namespace), or an IP address; with :PORT
 (an IPv6 address in brackets) a TCP connection is tried, else an echo request is sent. The agents of the nodes on the way look for
 this one packet: each line is an interface that it passed. You need the right to create PathTraces in the pod's namespace.
 
-With --observe nothing is sent: the first packet is followed that the pod sends by itself to TO, within ten seconds.
+With --observe nothing is sent: the first packet is followed that the pod sends by itself to TO, within ten seconds. One to a Service
+is followed to the endpoint that it is forwarded to; where the Service has one port, it need not be named.
 
 The exit code is 0 if the pod got an answer, 1 if not.`
 
@@ -58,6 +60,11 @@ func (a *app) trace() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if ask.Observe {
+				if err := choosePort(c.Context(), connection, trace, ask.Protocol); err != nil {
+					return err
+				}
+			}
 			if err := runTrace(c.Context(), connection, trace, nobody); err != nil {
 				return err
 			}
@@ -79,9 +86,27 @@ func (a *app) trace() *cobra.Command {
 	c.Flags().StringVar(&ask.Protocol, "protocol", "", "icmp, tcp or udp (default: tcp with a port, icmp without)")
 	c.Flags().StringVar(&ask.Family, "family", "", "IPv4 or IPv6 (default: the first one that both ends have)")
 	c.Flags().Int32Var(&ask.Size, "size", 0, "length of the IP packet, sent with \"don't fragment\" (icmp and udp)")
-	c.Flags().BoolVar(&ask.Observe, "observe", false, "send nothing: follow what the pod sends by itself to a pod or address")
+	c.Flags().BoolVar(&ask.Observe, "observe", false, "send nothing: follow what the pod sends by itself to a pod, Service or address")
 	c.Flags().BoolVar(&dropOnly, "drop-only", false, "show nothing but where and why the packet ends")
 	return c
+}
+
+// choosePort gives a trace to a Service without a port the Service's only one.
+func choosePort(ctx context.Context, c client.Reader, trace *v1alpha1.PathTrace, protocol string) error {
+	to := trace.Spec.Destination
+	if to.Service == "" || trace.Spec.Port > 0 {
+		return nil
+	}
+	var service corev1.Service
+	if err := c.Get(ctx, client.ObjectKey{Namespace: to.ServiceNamespace, Name: to.Service}, &service); err != nil {
+		return fmt.Errorf("find the port of the Service (name it by :PORT): %w", err)
+	}
+	port, err := route.OnlyPort(service.Spec.Ports, protocol)
+	if err != nil {
+		return fmt.Errorf("service %s/%s: %w", to.ServiceNamespace, to.Service, err)
+	}
+	trace.Spec.Port, trace.Spec.Protocol = port.Port, v1alpha1.TraceProtocol(port.Protocol)
+	return nil
 }
 
 // runTrace makes the object, calls seen each time that it has changed until it has finished, and deletes it.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
@@ -65,6 +66,9 @@ func destination(host, namespace string) (v1alpha1.PathDestination, error) {
 	}
 	for _, prefix := range []string{"svc/", "service/"} {
 		if name, ok := strings.CutPrefix(host, prefix); ok {
+			if other, name, found := strings.Cut(name, "/"); found {
+				return v1alpha1.PathDestination{Service: name, ServiceNamespace: other}, nil
+			}
 			name, other, _ := strings.Cut(name, ".")
 			return v1alpha1.PathDestination{Service: name, ServiceNamespace: cmp.Or(other, namespace)}, nil
 		}
@@ -77,6 +81,25 @@ func destination(host, namespace string) (v1alpha1.PathDestination, error) {
 		return v1alpha1.PathDestination{}, fmt.Errorf("pod %s is in another namespace than the source: name it by its address (kubectl -n %s get pod %s -o wide)", name, ns, name)
 	}
 	return v1alpha1.PathDestination{Pod: name}, nil
+}
+
+// OnlyPort is the one port that a Service has for a protocol, or for any protocol where none is named.
+func OnlyPort(ports []corev1.ServicePort, protocol string) (corev1.ServicePort, error) {
+	var have []string
+	var only corev1.ServicePort
+	for _, p := range ports {
+		if protocol == "" || strings.EqualFold(protocol, string(p.Protocol)) {
+			only = p
+			have = append(have, fmt.Sprintf(":%d --protocol=%s", p.Port, strings.ToLower(string(p.Protocol))))
+		}
+	}
+	switch len(have) {
+	case 0:
+		return only, fmt.Errorf("it has no port for %s", cmp.Or(protocol, "anything"))
+	case 1:
+		return only, nil
+	}
+	return only, fmt.Errorf("it has several ports, so name one: %s", strings.Join(have, ", "))
 }
 
 // splitPort takes a port off its host. An IPv6 address without brackets has none.

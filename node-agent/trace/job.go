@@ -92,8 +92,21 @@ func parseProbe(p v1alpha1.ProbeSpec) (match.Probe, error) {
 	default:
 		return match.Probe{}, fmt.Errorf("the protocol %q is not known to this agent", p.Protocol)
 	}
+	if len(p.Endpoints) > mostEndpoints || len(p.Endpoints) > 0 && (!out.Live || out.Protocol == match.ICMP) {
+		return match.Probe{}, fmt.Errorf("this agent looks for live packets of TCP or UDP to at most %d endpoints", mostEndpoints)
+	}
+	for _, e := range p.Endpoints {
+		a, err := netip.ParseAddr(e.Address)
+		if err != nil || a.Is4() != to.Is4() || a.Is4In6() {
+			return match.Probe{}, fmt.Errorf("the endpoint %s is no address of the family of %s", e.Address, to)
+		}
+		out.Endpoints = append(out.Endpoints, netip.AddrPortFrom(a.WithZone(""), uint16(e.Port)))
+	}
 	return out, nil
 }
+
+// mostEndpoints is how many endpoints of a Service the packet filter has room for.
+const mostEndpoints = 20
 
 // findPod believes the pod's own link alone: a pod is on this node, and has the address, if its link says so.
 func (t *Tracer) findPod(namespace, name string, address netip.Addr) (podLink, error) {
@@ -158,7 +171,7 @@ func (j *job) follow(ctx context.Context) error {
 	}
 	j.capture.restart()
 	first, ok := j.await(ctx, followWithin, func(s seen) bool {
-		return s.leg == match.Request && !s.out && s.link == j.pod.link && s.header.Flow != 0
+		return s.leg == match.Request && !s.out && s.link == j.pod.link && s.header.Flow != 0 && s.header.Destination == j.probe.Destination
 	})
 	if !ok {
 		return nil

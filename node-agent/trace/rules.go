@@ -3,7 +3,9 @@ package trace
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -32,7 +34,9 @@ type rules struct {
 //	table inet causeway-trace-<id> { flags owner
 //	  chain Request_prerouting { type filter hook prerouting priority -500; <each pattern> meta nftrace set 1 }
 //
-// and so on, with a chain for each leg and hook, so that the chain's name tells the leg.
+// and so on, with a chain for each leg and hook, so that the chain's name tells the leg. The ends of a Service are a set:
+//
+//	set ends { type ipv4_addr . inet_service; elements = { <its address> . <its port>, <an endpoint's> . <its port>, ... } }
 func markProbe(id string, patterns []match.Pattern, perSecond uint64) (*rules, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -58,6 +62,12 @@ func (r *rules) make(patterns []match.Pattern, perSecond uint64) error {
 	var b nftBatch
 	b.message(batchBegin, 0, unix.NFNL_SUBSYS_NFTABLES)
 	b.nft(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, text(unix.NFTA_TABLE_NAME, r.table), number(unix.NFTA_TABLE_FLAGS, tableOwned))
+	for _, p := range patterns {
+		if len(p.Ends.Any) > 0 { // they have the same ones
+			b.ends(r.table, p.Ends.Any)
+			break
+		}
+	}
 	for _, leg := range []match.Leg{match.Request, match.Reply} {
 		for hook, kind := range map[string]uint32{"prerouting": unix.NF_INET_PRE_ROUTING, "output": unix.NF_INET_LOCAL_OUT} {
 			chain := string(leg) + "_" + hook
@@ -121,12 +131,56 @@ func expressions(p match.Pattern, perSecond uint64) []*nl.RtAttr {
 				number(unix.NFTA_PAYLOAD_OFFSET, uint32(t.Offset)), number(unix.NFTA_PAYLOAD_LEN, uint32(len(t.Want)))),
 			equals(t.Want))
 	}
+	if len(p.Ends.Any) > 0 {
+		out = append(out, within(p.Ends)...)
+	}
 	if perSecond > 0 {
 		out = append(out, expression("limit", wide(unix.NFTA_LIMIT_RATE, perSecond), wide(unix.NFTA_LIMIT_UNIT, 1), number(unix.NFTA_LIMIT_BURST, 20)))
 	}
 	return append(out,
 		expression("immediate", number(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_1), nested(unix.NFTA_IMMEDIATE_DATA, nl.NewRtAttr(unix.NFTA_DATA_VALUE, []byte{1}))),
 		expression("meta", number(unix.NFTA_META_SREG, unix.NFT_REG_1), number(unix.NFTA_META_KEY, unix.NFT_META_NFTRACE)))
+}
+
+// endsSet is the name of the set of a Service's ends.
+const endsSet = "ends"
+
+// Types of what a set has, as the program nft numbers them; two make one by a shift of six bits.
+const ipv4Address, ipv6Address, inetService, typeBits = 7, 8, 13, 6
+
+// ends makes the set `type ipv4_addr . inet_service`, or that of IPv6.
+func (b *nftBatch) ends(table string, ends []netip.AddrPort) {
+	const id = 1 // of the set within the batch
+	size, kind := ends[0].Addr().BitLen()/8, uint32(ipv4Address)
+	if size == 16 {
+		kind = ipv6Address
+	}
+	b.nft(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, text(unix.NFTA_SET_TABLE, table), text(unix.NFTA_SET_NAME, endsSet), number(unix.NFTA_SET_ID, id),
+		number(unix.NFTA_SET_KEY_TYPE, kind<<typeBits|inetService), number(unix.NFTA_SET_KEY_LEN, uint32(size)+4))
+	var elements []*nl.RtAttr
+	for i, end := range ends {
+		if slices.Contains(ends[:i], end) {
+			continue
+		}
+		key := append(binary.BigEndian.AppendUint16(end.Addr().AsSlice(), end.Port()), 0, 0) // each part fills whole registers of four bytes
+		elements = append(elements, nested(unix.NFTA_LIST_ELEM, nested(unix.NFTA_SET_ELEM_KEY, nl.NewRtAttr(unix.NFTA_DATA_VALUE, key))))
+	}
+	b.nft(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, text(unix.NFTA_SET_ELEM_LIST_TABLE, table), text(unix.NFTA_SET_ELEM_LIST_SET, endsSet),
+		nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, elements...))
+}
+
+// within is `<address> . <port> @ends`.
+func within(e match.Ends) []*nl.RtAttr {
+	size := e.Any[0].Addr().BitLen() / 8
+	load := func(register, offset, length int) *nl.RtAttr {
+		return expression("payload", number(unix.NFTA_PAYLOAD_DREG, uint32(register)), number(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER),
+			number(unix.NFTA_PAYLOAD_OFFSET, uint32(offset)), number(unix.NFTA_PAYLOAD_LEN, uint32(length)))
+	}
+	return []*nl.RtAttr{
+		load(unix.NFT_REG32_00, e.Address, size),
+		load(unix.NFT_REG32_00+size/4, e.Port, 2),
+		expression("lookup", text(unix.NFTA_LOOKUP_SET, endsSet), number(unix.NFTA_LOOKUP_SREG, unix.NFT_REG32_00)),
+	}
 }
 
 func equals(value []byte) *nl.RtAttr {

@@ -39,6 +39,9 @@ func TestPackets(t *testing.T) {
 	echo := Probe{Source: netip.MustParseAddr(from), Destination: netip.MustParseAddr(to), ID: 61234}
 	tcp := Probe{Source: echo.Source, Destination: echo.Destination, Protocol: TCP, ID: 61234, Port: 80}
 	live := Probe{Source: echo.Source, Destination: echo.Destination, Protocol: TCP, Port: 80, Live: true}
+	service := live // a Service of two endpoints, on ports that differ
+	service.Destination = netip.MustParseAddr("10.96.0.1")
+	service.Endpoints = []netip.AddrPort{netip.MustParseAddrPort("10.0.1.1:8080"), netip.MustParseAddrPort("10.0.2.1:8081")}
 	syn := ports(61234, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2)
 	for _, c := range []struct {
 		name    string
@@ -65,6 +68,16 @@ func TestPackets(t *testing.T) {
 		{"live, to another port", live, packet4(from, to, 6, 64, ports(40000, 81, syn[4:]...)), "", "", "", true},
 		{"live, to another pod", live, packet4(from, other, 6, 64, ports(40000, 80, syn[4:]...)), "", "", "", true},
 		{"live, masqueraded", live, packet4(other, to, 6, 64, ports(40000, 80, syn[4:]...)), Request, "TCP SYN", "", false},
+		{"to a Service", service, packet4(from, "10.96.0.1", 6, 64, ports(40000, 80, syn[4:]...)), Request, "TCP SYN", "", false},
+		{"to an endpoint", service, packet4(from, "10.0.2.1", 6, 64, ports(40000, 8081, syn[4:]...)), Request, "TCP SYN", "", false},
+		{"to the port of another endpoint", service, packet4(from, "10.0.2.1", 6, 64, ports(40000, 8080, syn[4:]...)), "", "", "", false},
+		{"to a port of no endpoint", service, packet4(from, "10.0.2.1", 6, 64, ports(40000, 8082, syn[4:]...)), "", "", "", true},
+		{"to no endpoint", service, packet4(from, "10.0.3.1", 6, 64, ports(40000, 8080, syn[4:]...)), "", "", "", true},
+		{"to an endpoint in VXLAN", service, packet4(other, other, 17, 64, inVXLAN(4789, packet4(from, "10.0.2.1", 6, 63, ports(40000, 8081, syn[4:]...)))), Request, "TCP SYN", "VXLAN", false},
+		{"from an endpoint", service, packet4("10.0.1.1", from, 6, 64, ports(8080, 40000, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 18)), Reply, "TCP SYN+ACK", "", false},
+		{"from a Service", service, packet4("10.96.0.1", from, 6, 64, ports(80, 40000, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 18)), Reply, "TCP SYN+ACK", "", false},
+		{"an error about an endpoint", service, packet4(other, from, 1, 64, append([]byte{3, 4, 0, 0, 0, 0, 5, 170}, packet4(from, "10.0.2.1", 6, 63, ports(40000, 8081, syn[4:]...))...)), Error, "fragmentation needed", "", false},
+		{"to an endpoint, masqueraded", service, packet4(other, "10.0.2.1", 6, 64, ports(40000, 8081, syn[4:]...)), Request, "TCP SYN", "", false},
 		{"too short", tcp, packet4(from, to, 6, 64, nil), "", "", "", true},
 	} {
 		patterns := c.probe.Patterns(4789)
@@ -87,7 +100,7 @@ func TestPackets(t *testing.T) {
 				t.Errorf("%s: VNI %d", c.name, h.Outer.VNI)
 			}
 		}
-		if whole := !p.Rewritten; c.probe.Live && (whole != (h.Source == c.probe.Source) || h.Flow != 40000) {
+		if whole := !p.Rewritten; c.probe.Live && c.leg == Request && (whole != (h.Source == c.probe.Source) || h.Flow != 40000) {
 			t.Errorf("%s: the pod's own: %v, flow %d", c.name, whole, h.Flow)
 		}
 		if h.Kind != c.kind || outer != c.outer {
@@ -106,20 +119,34 @@ func TestFiltersAreSmall(t *testing.T) {
 		for _, protocol := range []Protocol{ICMP, TCP, UDP} {
 			p := Probe{Source: netip.MustParseAddr(ends[0]), Destination: netip.MustParseAddr(ends[1]), Protocol: protocol, ID: 61234, Port: 80}
 			for _, p.Live = range []bool{false, true} {
-				bytes := 0
-				for _, i := range BPF(p.Patterns(4789)) {
-					if i.Code&7 == unix.BPF_LD {
-						bytes += 11 * 8
-					} else {
-						bytes += 2 * 8
-					}
-				}
-				if bytes > 15_000 {
+				if bytes := sizeOf(BPF(p.Patterns(4789))); bytes > 15_000 {
 					t.Errorf("the filter for protocol %d from %s (live: %v) takes about %d bytes", protocol, ends[0], p.Live, bytes)
 				}
 			}
+			if protocol == ICMP {
+				continue
+			}
+			for p.Live = true; len(p.Endpoints) < 20; { // as many as an observation may have
+				p.Endpoints = append(p.Endpoints, netip.AddrPortFrom(p.Destination, 8080+uint16(len(p.Endpoints)%3)))
+				p.Destination = p.Destination.Next()
+			}
+			if bytes := sizeOf(BPF(p.Patterns(4789))); bytes > 15_000 {
+				t.Errorf("the filter for protocol %d from %s to a Service takes about %d bytes", protocol, ends[0], bytes)
+			}
 		}
 	}
+}
+
+func sizeOf(program []unix.SockFilter) int {
+	bytes := 0
+	for _, i := range program {
+		if i.Code&7 == unix.BPF_LD {
+			bytes += 11 * 8
+		} else {
+			bytes += 2 * 8
+		}
+	}
+	return bytes
 }
 
 // filtered runs the kernel's filter.

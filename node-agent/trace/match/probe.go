@@ -24,6 +24,8 @@ type Probe struct {
 	ID, Port uint16
 	// Live is about all packets between the two, whatever their ID is.
 	Live bool
+	// Endpoints are those of a Service that Destination and Port are of: a live packet may be between the source and one of them.
+	Endpoints []netip.AddrPort
 }
 
 // Leg says on which way a packet is.
@@ -66,6 +68,14 @@ type Pattern struct {
 	// known by other packets must be.
 	Rewritten bool
 	Tests     []Test
+	// Ends tests the packet's other end where it is one of several; its zero value tests nothing.
+	Ends Ends
+}
+
+// Ends is an address and a port that are together one of several.
+type Ends struct {
+	Address, Port int // offsets in the IP packet
+	Any           []netip.AddrPort
 }
 
 // Numbers of protocols and fields (IANA; RFC 791, 792, 4443, 7348, 8200).
@@ -122,21 +132,25 @@ func (p Probe) layers(vxlanPort uint16) []layer {
 func (p Probe) Patterns(vxlanPort uint16) []Pattern {
 	var out []Pattern
 	for _, l := range p.layers(vxlanPort) {
+		var ends Ends
 		add := func(leg Leg, flow int, rewritten bool, tests ...[]Test) {
-			pattern := Pattern{Leg: leg, V6: l.v6, Inner: l.inner, Flow: flow, Rewritten: rewritten, Tests: slices.Concat(append([][]Test{l.tests}, tests...)...)}
+			pattern := Pattern{Leg: leg, V6: l.v6, Inner: l.inner, Flow: flow, Rewritten: rewritten, Tests: slices.Concat(append([][]Test{l.tests}, tests...)...), Ends: ends}
 			out = append(out, pattern)
 		}
 		at := p.header(l.inner)
 		there, back := p.flow(at.payload, Request), p.flow(at.payload, Reply)
 		whole, half := p.ends(at.from(p.Source), at.to(p.Destination))
+		ends = p.anyOf(at.destination, at.payload+2)
 		add(Request, there, false, at.is(p.number()), whole, p.request(at.payload, p.Live))
 		add(Request, there, true, at.is(p.number()), half, p.request(at.payload, true))
 		whole, half = p.ends(at.to(p.Source), at.from(p.Destination))
+		ends = p.anyOf(at.source, at.payload)
 		add(Reply, back, false, at.is(p.number()), whole, p.reply(at.payload, p.Live))
 		add(Reply, back, true, at.is(p.number()), half, p.reply(at.payload, true))
 		quoted := p.header(at.payload + 8)
 		there = p.flow(quoted.payload, Request)
 		whole, half = p.ends(quoted.from(p.Source), quoted.to(p.Destination))
+		ends = p.anyOf(quoted.destination, quoted.payload+2)
 		for _, kind := range p.errors() {
 			is := append(at.is(p.icmp()), fine([]Test{is(at.payload, kind)})...)
 			add(Error, there, false, is, quoted.is(p.number()), whole, p.request(quoted.payload, p.Live))
@@ -147,15 +161,26 @@ func (p Probe) Patterns(vxlanPort uint16) []Pattern {
 }
 
 // ends are the addresses of a packet as it was sent, and of one of which the source's address may be rewritten. Where no ID is known,
-// both addresses count, and the kernel's packet filter tests the destination's.
+// both addresses count, and the kernel's packet filter tests the destination's. That of a Service is tested by anyOf.
 func (p Probe) ends(source, destination []Test) (whole, half []Test) {
 	if !p.Live {
 		return source, destination
+	}
+	if len(p.Endpoints) > 0 {
+		return source, nil
 	}
 	for i := range destination {
 		destination[i].Fine = false
 	}
 	return slices.Concat(source, destination), destination
+}
+
+// anyOf tests that an address and a port are those of the Service or of one of its endpoints.
+func (p Probe) anyOf(address, port int) Ends {
+	if len(p.Endpoints) == 0 {
+		return Ends{}
+	}
+	return Ends{Address: address, Port: port, Any: append([]netip.AddrPort{netip.AddrPortFrom(p.Destination, p.Port)}, p.Endpoints...)}
 }
 
 // flow is where the ID stands behind an IP header.
@@ -208,7 +233,7 @@ func (p Probe) payload(at int, leg Leg, port int, echo byte, withPort bool) []Te
 	var out []Test
 	if p.Protocol == ICMP {
 		out = append(out, Test{Offset: at, Want: []byte{echo}, Fine: !p.Live})
-	} else if withPort {
+	} else if withPort && len(p.Endpoints) == 0 {
 		out = append(out, Test{Offset: port, Want: two(p.Port), Fine: !p.Live})
 	}
 	if !p.Live {
@@ -265,5 +290,13 @@ func (p Pattern) match(packet []byte) bool {
 			return false
 		}
 	}
-	return true
+	return p.Ends.match(packet)
+}
+
+func (e Ends) match(packet []byte) bool {
+	if len(e.Any) == 0 {
+		return true
+	}
+	end := netip.AddrPortFrom(address(packet, e.Address, e.Any[0].Addr().BitLen()/8), uint16(field(packet, e.Port, 2)))
+	return slices.Contains(e.Any, end)
 }

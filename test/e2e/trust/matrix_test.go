@@ -200,11 +200,14 @@ func TestOnlyTheControllerAsksAgentsToSend(t *testing.T) {
 	live := observation("own")
 	live.Name, live.Spec.Probe.Observe = "live", true
 	check(t, w.controller.Create(ctx, live), "those that are looked for have any")
+	endpoints := observation("own")
+	endpoints.Name, endpoints.Spec.Probe.Endpoints = "endpoints", []v1alpha1.ProbeEndpoint{{Address: "10.0.0.4", Port: 80}}
+	check(t, w.controller.Create(ctx, endpoints), "endpoints are for live packets of TCP and UDP")
 	for name, change := range map[string]func(s *v1alpha1.PathTraceSpec){
 		"name one of pod, service and address": func(s *v1alpha1.PathTraceSpec) { s.Destination.Address = "10.0.0.1" },
 		"TCP and UDP need a port":              func(s *v1alpha1.PathTraceSpec) { s.Protocol = v1alpha1.TraceUDP },
 		"observe sends nothing":                func(s *v1alpha1.PathTraceSpec) { s.Observe, s.Size = true, 1400 },
-		"name the pod behind it": func(s *v1alpha1.PathTraceSpec) {
+		"a Service forwards TCP and UDP only": func(s *v1alpha1.PathTraceSpec) {
 			s.Observe, s.Destination = true, v1alpha1.PathDestination{Service: "s"}
 		},
 		"size is for ICMP and UDP": func(s *v1alpha1.PathTraceSpec) { s.Protocol, s.Port, s.Size = v1alpha1.TraceTCP, 80, 1400 },

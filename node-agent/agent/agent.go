@@ -15,6 +15,7 @@ import (
 	"github.com/causeway-net/causeway/internal/ipam/addressbook"
 	"github.com/causeway-net/causeway/node-agent/addresses"
 	"github.com/causeway-net/causeway/node-agent/bgp"
+	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
 	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/cniserver"
@@ -126,7 +127,7 @@ func New(o Options) (*Agent, error) {
 	a.ledger = addresses.NewLedger(addresses.Options{View: a.view, Book: a.book, Pools: a.pools, Save: a.saver.Save, Told: a.noteShares, Log: o.Log})
 	a.tracer = trace.New(trace.Options{Node: o.Node, Client: api.Client, Pods: wirer, VXLANPort: uint16(o.VXLANPort), Now: time.Now, Log: o.Log})
 	a.newEndpoints()
-	a.bgpReads = bgp.NewCachedObjects(o.Node, api.Cache, bgp.NewPasswords(bgp.APISecrets{Client: api.Client}, o.Log))
+	a.bgpReads = bgp.NewCachedObjects(o.Node, api.Cache, bgp.NewPasswords(bgp.APISecrets{Client: api.Client}, o.Log), func() []bgpplan.Block { return blocksForBGP(a.view.OwnBlocks()) })
 	a.bgp = a.newBGP(speaker.SocketBeside(o.Socket))
 	if a.datapath, err = a.newDatapath(); err != nil {
 		return nil, err
@@ -165,6 +166,9 @@ func (a *Agent) noteChange(c cluster.Change) {
 		a.ledger.Wake()
 	} else if c&cluster.PoolCounters != 0 {
 		a.ledger.SettlePools()
+	}
+	if c&cluster.OwnBlocks != 0 {
+		a.bgpReads.BlocksChanged()
 	}
 	if c&(cluster.PoolRoutes|cluster.OwnBlocks|cluster.OtherBlocks|cluster.Addresses|cluster.OwnNode) != 0 {
 		a.datapath.Wake()

@@ -9,7 +9,9 @@ import (
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/node-agent/bgp"
+	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 	"github.com/causeway-net/causeway/node-agent/bgp/speaker"
+	"github.com/causeway-net/causeway/node-agent/cluster"
 	"github.com/causeway-net/causeway/node-agent/datapath/plan"
 )
 
@@ -28,6 +30,15 @@ func (a *Agent) newBGP(socket string) *bgp.Loop {
 		Reporter: bgpReporter{a}, LearnedChanged: func() { a.datapath.WakeLearned() }, PlanChanged: func() { a.datapath.Wake() },
 		Links: bgp.Links, Log: a.log,
 	})
+}
+
+// blocksForBGP is what BGP needs of this node's blocks.
+func blocksForBGP(blocks []cluster.Block) []bgpplan.Block {
+	out := make([]bgpplan.Block, 0, len(blocks))
+	for _, b := range blocks {
+		out = append(out, bgpplan.Block{CIDR: b.CIDR.Masked(), Pool: b.Pool, Lent: b.Lender != ""})
+	}
+	return out
 }
 
 // keepSpeaker returns what keeps the speaker's process: one owner, since two would start it against each other. Where the

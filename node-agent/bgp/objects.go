@@ -30,12 +30,13 @@ type CachedObjects struct {
 	node      string
 	cache     Cache
 	passwords *Passwords
+	blocks    func() []bgpplan.Block // of this node, sorted
 	loop      Waker
 
 	watched map[string]bool // kinds that are watched from their first use on
 
 	mu       sync.Mutex
-	blocks   map[string][]bgpplan.Block // of this node, by the IPBlock's name
+	told     []bgpplan.Block // the blocks when BlocksChanged was called last
 	cordoned bool
 	// addresses are the last that each node said, by the NodeNetwork's UID: see lastAddresses.
 	addresses map[string][]v1alpha1.NodeAddress
@@ -47,11 +48,10 @@ type Waker interface {
 	PodsChanged()
 }
 
-// NewCachedObjects returns the objects that a node's plan is made of. Call Watch before the caches are started.
-func NewCachedObjects(node string, c Cache, p *Passwords) *CachedObjects {
-	return &CachedObjects{
-		node: node, cache: c, passwords: p, watched: map[string]bool{}, blocks: map[string][]bgpplan.Block{}, addresses: map[string][]v1alpha1.NodeAddress{},
-	}
+// NewCachedObjects returns the objects that a node's plan is made of. blocks returns what the node has of blocks, in the same order each
+// time. Call Watch before the caches are started.
+func NewCachedObjects(node string, c Cache, p *Passwords, blocks func() []bgpplan.Block) *CachedObjects {
+	return &CachedObjects{node: node, cache: c, passwords: p, blocks: blocks, watched: map[string]bool{}, addresses: map[string][]v1alpha1.NodeAddress{}}
 }
 
 // Watch names the kinds that every plan needs, and what of them.
@@ -68,7 +68,6 @@ func (o *CachedObjects) Watch(ctx context.Context, w Waker) error {
 		{&v1alpha1.BGPFilter{}, spec, nil},
 		{&v1alpha1.IPPool{}, spec, nil},
 		{&v1alpha1.NodeNetwork{}, peerFactsDiffer, nil},
-		{&v1alpha1.IPBlock{}, func(client.Object, client.Object) bool { return true }, o.useBlock},
 		{&corev1.Node{}, func(client.Object, client.Object) bool { return true }, o.useNode},
 	} {
 		use := k.use
@@ -123,45 +122,16 @@ func peerFactsDiffer(before, after client.Object) bool {
 	return !ok || !alsoOK || b.Generation != a.Generation || !maps.Equal(b.Labels, a.Labels) || !slices.Equal(b.Status.Addresses, a.Status.Addresses)
 }
 
-// useBlock keeps the blocks of this node, and the ranges that it has of those of others. All else is nothing to BGP.
-func (o *CachedObjects) useBlock(object client.Object, gone bool) {
-	b, ok := object.(*v1alpha1.IPBlock)
-	if !ok {
-		return
-	}
+// BlocksChanged says that the blocks of this node, or the ranges that it has of those of others, may be different ones.
+func (o *CachedObjects) BlocksChanged() {
+	now := o.blocks()
 	o.mu.Lock()
-	before := o.blocks[b.Name]
-	delete(o.blocks, b.Name)
-	var after []bgpplan.Block
-	if !gone {
-		after = o.ownParts(b)
-	}
-	if len(after) > 0 {
-		o.blocks[b.Name] = after
-	}
+	same := slices.Equal(o.told, now)
+	o.told = now
 	o.mu.Unlock()
-	if !slices.Equal(before, after) {
+	if !same {
 		o.loop.Wake()
 	}
-}
-
-// ownParts returns what this node has of a block: all of it, or ranges that it was lent.
-func (o *CachedObjects) ownParts(b *v1alpha1.IPBlock) []bgpplan.Block {
-	var out []bgpplan.Block
-	add := func(text string, lent bool) {
-		if cidr, err := netip.ParsePrefix(text); err == nil { // the API admits no other
-			out = append(out, bgpplan.Block{CIDR: cidr.Masked(), Pool: b.Spec.Pool, Lent: lent})
-		}
-	}
-	if b.Spec.Node == o.node {
-		add(b.Spec.CIDR, false)
-	}
-	for _, l := range b.Spec.Lent {
-		if l.Granted && l.Node == o.node {
-			add(l.CIDR, true)
-		}
-	}
-	return out
 }
 
 // useNode keeps whether the own Node is cordoned. The cache has no other.
@@ -214,11 +184,7 @@ func (o *CachedObjects) Read(ctx context.Context) (bgpplan.Input, error) {
 			in.Pools = append(in.Pools, bgpplan.Pool{Name: p.Name, CIDR: cidr, Export: !p.Spec.DisableBGPExport})
 		}
 	}
-	o.mu.Lock()
-	for _, name := range slices.Sorted(maps.Keys(o.blocks)) {
-		in.Blocks = append(in.Blocks, o.blocks[name]...)
-	}
-	o.mu.Unlock()
+	in.Blocks = o.blocks()
 	if err := o.readServices(ctx, &in); err != nil {
 		return in, err
 	}

@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"net/netip"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -8,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/node-agent/bgp/bgpplan"
 )
 
 // waker counts what it is told.
@@ -18,7 +20,7 @@ func (w *waker) PodsChanged() { w.pods++ }
 
 // TestAddressesOfASilentNodeStay has a node's agent write no addresses: the sessions with that node must not end.
 func TestAddressesOfASilentNodeStay(t *testing.T) {
-	o := NewCachedObjects("a", nil, nil)
+	o := NewCachedObjects("a", nil, nil, nil)
 	node := func(uid string, addresses ...string) []v1alpha1.NodeNetwork {
 		n := v1alpha1.NodeNetwork{ObjectMeta: metav1.ObjectMeta{Name: "b", UID: types.UID(uid)}}
 		for _, a := range addresses {
@@ -50,46 +52,36 @@ func TestAddressesOfASilentNodeStay(t *testing.T) {
 	}
 }
 
-func TestOnlyOwnBlocksWake(t *testing.T) {
+func TestOtherBlocksOfTheNodeWake(t *testing.T) {
 	w := &waker{}
-	o := NewCachedObjects("a", nil, nil)
+	var blocks []bgpplan.Block
+	o := NewCachedObjects("a", nil, nil, func() []bgpplan.Block { return blocks })
 	o.loop = w
-	block := func(node, cidr string) *v1alpha1.IPBlock {
-		return &v1alpha1.IPBlock{ObjectMeta: metav1.ObjectMeta{Name: "one"}, Spec: v1alpha1.IPBlockSpec{Node: node, CIDR: cidr, Pool: "pods"}}
-	}
+	one := bgpplan.Block{CIDR: netip.MustParsePrefix("10.0.0.0/26"), Pool: "pods"}
+	lent := bgpplan.Block{CIDR: netip.MustParsePrefix("10.0.0.70/32"), Pool: "pods", Lent: true}
 	for _, step := range []struct {
 		what   string
-		block  *v1alpha1.IPBlock
-		gone   bool
+		blocks []bgpplan.Block
 		woken  int
-		blocks int
 	}{
-		{"another node's", block("b", "10.0.0.0/26"), false, 0, 0},
-		{"our own", block("a", "10.0.0.0/26"), false, 1, 1},
-		{"the same again", block("a", "10.0.0.0/26"), false, 1, 1},
-		{"nonsense", block("a", "nonsense"), false, 2, 0},
-		{"our own again", block("a", "10.0.0.0/26"), false, 3, 1},
-		{"gone", block("a", "10.0.0.0/26"), true, 4, 0},
-		{"another node's gone", block("b", "10.0.0.0/26"), true, 4, 0},
-		{"a range of it is asked for", lent(block("b", "10.0.0.0/26"), "a", false), false, 4, 0},
-		{"a range of it is ours", lent(block("b", "10.0.0.0/26"), "a", true), false, 5, 1},
-		{"a third node's", lent(block("b", "10.0.0.0/26"), "c", true), false, 6, 0},
+		{"none", nil, 0},
+		{"a block", []bgpplan.Block{one}, 1},
+		{"the same again", []bgpplan.Block{one}, 1},
+		{"a range of another one", []bgpplan.Block{one, lent}, 2},
+		{"the range is gone", []bgpplan.Block{one}, 3},
+		{"all are gone", nil, 4},
 	} {
-		o.useBlock(step.block, step.gone)
-		if w.woken != step.woken || len(o.blocks) != step.blocks {
-			t.Errorf("%s: woken %d times, %d blocks", step.what, w.woken, len(o.blocks))
+		blocks = step.blocks
+		o.BlocksChanged()
+		if w.woken != step.woken {
+			t.Errorf("%s: woken %d times", step.what, w.woken)
 		}
 	}
 }
 
-func lent(b *v1alpha1.IPBlock, to string, granted bool) *v1alpha1.IPBlock {
-	b.Spec.Lent = []v1alpha1.Loan{{CIDR: "10.0.0.5/32", Node: to, Granted: granted}}
-	return b
-}
-
 func TestCordonedNode(t *testing.T) {
 	w := &waker{}
-	o := NewCachedObjects("a", nil, nil)
+	o := NewCachedObjects("a", nil, nil, nil)
 	o.loop = w
 	node := func(name string, unschedulable bool) *corev1.Node {
 		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.NodeSpec{Unschedulable: unschedulable}}

@@ -95,7 +95,7 @@ func (v *View) Restore(in *SavedView) {
 		}
 	}
 	for _, b := range in.Blocks {
-		shown.blocks[b.CIDR] = Block{
+		shown.blocks[b.CIDR] = &Block{
 			Terminating: b.Terminating, UID: b.UID, Generation: b.Generation, Loans: b.Loans, Loan: b.Loan, Fixed: b.Fixed,
 			Block: plan.Block{CIDR: b.CIDR, Pool: b.Pool, Node: b.Node, NodeAddresses: b.NodeAddresses, Created: b.Created, Lender: b.Lender},
 		}

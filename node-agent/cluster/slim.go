@@ -16,15 +16,18 @@ import (
 func slim(node string) toolscache.TransformFunc {
 	return func(in any) (any, error) {
 		switch o := in.(type) {
+		case *keptBlock: // it has been made small before
 		case *v1alpha1.IPBlock:
-			o.ObjectMeta = identity(o.ObjectMeta)
-			o.Spec.Pool, o.Spec.Node = shared(o.Spec.Pool), shared(o.Spec.Node)
+			return keep(o), nil
 		case *v1alpha1.NodeNetwork:
 			if o.Name == node {
 				o.ManagedFields = nil
 				break
 			}
-			labels := make(map[string]string, len(o.Labels))
+			var labels map[string]string
+			if len(o.Labels) > 0 {
+				labels = make(map[string]string, len(o.Labels))
+			}
 			for key, value := range o.Labels {
 				labels[shared(key)] = shared(value)
 			}

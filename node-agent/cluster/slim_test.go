@@ -6,7 +6,9 @@ import (
 	"unsafe"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
 )
@@ -29,20 +31,27 @@ func TestSlimKeepsWhatIsRead(t *testing.T) {
 		return n
 	}
 	transform := slim("own")
-	first, second := block(), block()
-	for _, b := range []*v1alpha1.IPBlock{first, second} {
-		if _, err := transform(b); err != nil {
-			t.Fatal(err)
+	var kept []*keptBlock
+	for _, b := range []*v1alpha1.IPBlock{block(), block()} {
+		small, err := transform(b)
+		k, ok := small.(*keptBlock)
+		if err != nil || !ok {
+			t.Fatalf("%T, %v", small, err)
 		}
+		if again, err := transform(k); err != nil || again != any(k) {
+			t.Fatalf("what is kept is not kept as it is: %+v, %v", again, err)
+		}
+		kept = append(kept, k)
 	}
 	parsed, _, _ := parseBlock(block())
-	if slimmed, _, ok := parseBlock(first); !ok || !slimmed.equal(parsed) || !slimmed.Terminating {
-		t.Errorf("the view sees %+v, before %+v", slimmed, parsed)
+	if got := kept[0].block; !got.equal(parsed) || !got.Terminating || got.UID != "u" || got.Generation != 2 {
+		t.Errorf("the view sees %+v, of %+v", got, parsed)
 	}
-	if first.Finalizers != nil || first.Annotations != nil || first.ManagedFields != nil || first.UID != "u" || first.ResourceVersion != "7" {
-		t.Errorf("%+v", first.ObjectMeta)
+	m, err := meta.Accessor(kept[0])
+	if key, _ := toolscache.MetaNamespaceKeyFunc(kept[0]); err != nil || key != "a" || m.GetResourceVersion() != "7" {
+		t.Errorf("the cache finds it as %q, %+v, %v", key, m, err)
 	}
-	if unsafe.StringData(first.Spec.Pool) != unsafe.StringData(second.Spec.Pool) {
+	if unsafe.StringData(kept[0].block.Pool) != unsafe.StringData(kept[1].block.Pool) {
 		t.Error("the pool's name is in memory twice")
 	}
 	other := network("other")

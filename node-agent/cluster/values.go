@@ -110,13 +110,14 @@ func (p Pool) servesLike(o Pool) bool {
 
 // parseBlock returns a block and the ranges of it that other nodes have, each like a small block of that node. It reports false for a block
 // that the API would not admit.
-func parseBlock(o *v1alpha1.IPBlock) (block Block, lent []Block, ok bool) {
+func parseBlock(o *v1alpha1.IPBlock) (block *Block, lent []*Block, ok bool) {
 	cidr, err := netip.ParsePrefix(o.Spec.CIDR)
 	if err != nil {
-		return Block{}, nil, false
+		return nil, nil, false
 	}
-	block = Block{Terminating: o.DeletionTimestamp != nil, UID: string(o.UID), Generation: o.Generation, Block: plan.Block{
-		CIDR: cidr, Pool: o.Spec.Pool, Node: o.Spec.Node, NodeAddresses: parseAddresses(o.Spec.NodeAddresses), Created: o.CreationTimestamp.Time,
+	pool, node := shared(o.Spec.Pool), shared(o.Spec.Node)
+	block = &Block{Terminating: o.DeletionTimestamp != nil, UID: string(o.UID), Generation: o.Generation, Block: plan.Block{
+		CIDR: cidr, Pool: pool, Node: node, NodeAddresses: parseAddresses(o.Spec.NodeAddresses), Created: o.CreationTimestamp.Time,
 	}}
 	for _, l := range o.Spec.Lent {
 		part, err := netip.ParsePrefix(l.CIDR)
@@ -125,15 +126,15 @@ func parseBlock(o *v1alpha1.IPBlock) (block Block, lent []Block, ok bool) {
 		}
 		block.Loans = append(block.Loans, Loan{CIDR: part.Masked(), ID: l.ID, Granted: l.Granted})
 		if l.Granted {
-			lent = append(lent, Block{Terminating: block.Terminating, Loan: l.ID, Fixed: l.Fixed, Block: plan.Block{
-				CIDR: part.Masked(), Pool: o.Spec.Pool, Node: l.Node, NodeAddresses: parseAddresses(l.NodeAddresses), Created: block.Created, Lender: o.Spec.Node,
+			lent = append(lent, &Block{Terminating: block.Terminating, Loan: l.ID, Fixed: l.Fixed, Block: plan.Block{
+				CIDR: part.Masked(), Pool: pool, Node: shared(l.Node), NodeAddresses: parseAddresses(l.NodeAddresses), Created: block.Created, Lender: node,
 			}})
 		}
 	}
 	return block, lent, true
 }
 
-func (b Block) equal(o Block) bool {
+func (b *Block) equal(o *Block) bool {
 	return b.CIDR == o.CIDR && b.Pool == o.Pool && b.Node == o.Node && b.Terminating == o.Terminating && b.Created.Equal(o.Created) &&
 		slices.Equal(b.NodeAddresses, o.NodeAddresses) && b.UID == o.UID && b.Generation == o.Generation && b.Loan == o.Loan && b.Fixed == o.Fixed &&
 		b.Lender == o.Lender && slices.Equal(b.Loans, o.Loans)

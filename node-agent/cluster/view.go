@@ -54,7 +54,7 @@ const (
 // contents is what a view shows.
 type contents struct {
 	pools      map[string]Pool
-	blocks     map[netip.Prefix]Block
+	blocks     map[netip.Prefix]*Block
 	lent       map[netip.Prefix][]netip.Prefix // block to the ranges of it that other nodes have
 	networks   map[string][]netip.Prefix       // addresses, with the lengths of their subnets
 	namespaces map[string]Namespace
@@ -67,7 +67,7 @@ type contents struct {
 
 func newContents() *contents {
 	return &contents{
-		pools: map[string]Pool{}, blocks: map[netip.Prefix]Block{}, lent: map[netip.Prefix][]netip.Prefix{}, networks: map[string][]netip.Prefix{}, namespaces: map[string]Namespace{},
+		pools: map[string]Pool{}, blocks: map[netip.Prefix]*Block{}, lent: map[netip.Prefix][]netip.Prefix{}, networks: map[string][]netip.Prefix{}, namespaces: map[string]Namespace{},
 		reservations: map[string]*reservation.Set{}, remembered: map[types.NamespacedName][]sticky.Address{},
 	}
 }
@@ -125,8 +125,10 @@ func (v *View) Pools() []Pool {
 func (v *View) Block(cidr netip.Prefix) (Block, bool) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	b, ok := v.shown.blocks[cidr]
-	return b, ok
+	if b, ok := v.shown.blocks[cidr]; ok {
+		return *b, true
+	}
+	return Block{}, false
 }
 
 // NodeWith returns the node that may give an address to a pod: the one that has borrowed it, else that of its block. It returns ""
@@ -150,7 +152,7 @@ func (v *View) OwnBlocks() []Block {
 	var out []Block
 	for _, b := range v.shown.blocks {
 		if b.Node == v.node {
-			out = append(out, b)
+			out = append(out, *b)
 		}
 	}
 	slices.SortFunc(out, func(a, b Block) int { return a.CIDR.Compare(b.CIDR) })
@@ -252,24 +254,25 @@ func (v *View) dropPool(name string) {
 	})
 }
 
-// setBlock notes a block, and the ranges of it that other nodes have.
-func (v *View) setBlock(b Block, lent []Block) {
+// setBlock notes a block, and the ranges of it that other nodes have. Where they say what the view shows already, k is made to point there.
+func (v *View) setBlock(k *keptBlock) {
 	v.change(func(c *contents) Change {
-		out := v.put(c, b)
-		next := make([]netip.Prefix, 0, len(lent))
-		for _, l := range lent {
+		out := v.put(c, &k.block)
+		next := make([]netip.Prefix, 0, len(k.lent))
+		for _, l := range k.lent {
 			next = append(next, l.CIDR)
 		}
-		for _, cidr := range c.lent[b.CIDR] {
-			if !slices.Contains(next, cidr) {
-				out |= v.remove(c, cidr)
+		cidr := k.block.CIDR
+		for _, before := range c.lent[cidr] {
+			if !slices.Contains(next, before) {
+				out |= v.remove(c, before)
 			}
 		}
-		for _, l := range lent {
-			out |= v.put(c, l)
+		for i := range k.lent {
+			out |= v.put(c, &k.lent[i])
 		}
-		if c.lent[b.CIDR] = next; len(next) == 0 {
-			delete(c.lent, b.CIDR)
+		if c.lent[cidr] = next; len(next) == 0 {
+			delete(c.lent, cidr)
 		}
 		return out
 	})
@@ -286,9 +289,11 @@ func (v *View) dropBlock(cidr netip.Prefix) {
 	})
 }
 
-func (v *View) put(c *contents, b Block) Change {
+func (v *View) put(c *contents, at **Block) Change {
+	b := *at
 	before, known := c.blocks[b.CIDR]
 	if known && b.equal(before) {
+		*at = before
 		return 0
 	}
 	c.blocks[b.CIDR] = b
@@ -310,7 +315,7 @@ func (v *View) remove(c *contents, cidr netip.Prefix) Change {
 	return v.whose(before)
 }
 
-func (v *View) whose(b Block) Change {
+func (v *View) whose(b *Block) Change {
 	if b.Node == v.node {
 		return OwnBlocks
 	}

@@ -117,7 +117,9 @@ func TestANodesConditionsWakeNobody(t *testing.T) {
 	}
 }
 
-func block(cidr, node string) *v1alpha1.IPBlock {
+func block(cidr, node string) *keptBlock { return keep(ipBlock(cidr, node)) }
+
+func ipBlock(cidr, node string) *v1alpha1.IPBlock {
 	return &v1alpha1.IPBlock{Spec: v1alpha1.IPBlockSpec{CIDR: cidr, Node: node, Pool: "p", NodeAddresses: []string{"192.168.0.9"}}}
 }
 
@@ -125,10 +127,10 @@ func block(cidr, node string) *v1alpha1.IPBlock {
 func TestALentRangeIsABlockOfWhoHasIt(t *testing.T) {
 	v, told := liveView()
 	h := v.blockHandler()
-	lent := func(to string, granted bool) *v1alpha1.IPBlock {
-		b := block("10.0.0.64/26", "n2")
+	lent := func(to string, granted bool) *keptBlock {
+		b := ipBlock("10.0.0.64/26", "n2")
 		b.Spec.Lent = []v1alpha1.Loan{{CIDR: "10.0.0.70/32", Node: to, Granted: granted, ID: "u.2", NodeAddresses: []string{"192.168.0.1"}}}
-		return b
+		return keep(b)
 	}
 	h.Set(lent("n1", false))
 	if got := told(); got != OtherBlocks || len(v.BlocksSince(0).Set) != 1 {

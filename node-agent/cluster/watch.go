@@ -16,12 +16,20 @@ import (
 )
 
 // Handler gets the objects of one kind as they come, change and go.
-type Handler[T client.Object] struct {
+type Handler[T any] struct {
 	Set, Drop func(T)
 }
 
 // Watch makes a handler follow a kind. The result reports whether the handler has got all objects that there were.
 func Watch[T client.Object](ctx context.Context, c *Connection, kind T, h Handler[T]) (func() bool, error) {
+	return watchAs(ctx, c, kind, func(o any) (T, bool) {
+		object, ok := o.(T)
+		return object, ok
+	}, h)
+}
+
+// watchAs makes a handler follow a kind. read reads what the cache keeps of an object.
+func watchAs[T any](ctx context.Context, c *Connection, kind client.Object, read func(any) (T, bool), h Handler[T]) (func() bool, error) {
 	informer, err := c.Cache.GetInformer(ctx, kind)
 	if err != nil {
 		return nil, fmt.Errorf("watch %T: %w", kind, err)
@@ -30,7 +38,7 @@ func Watch[T client.Object](ctx context.Context, c *Connection, kind T, h Handle
 		if tombstone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 			o = tombstone.Obj
 		}
-		if object, ok := o.(T); ok && f != nil {
+		if object, ok := read(o); ok && f != nil {
 			f(object)
 		}
 	}
@@ -57,7 +65,7 @@ func (v *View) Follow(ctx context.Context, c *Connection, network Handler[*v1alp
 	}
 	for _, err := range []error{
 		note(Watch(ctx, c, &v1alpha1.IPPool{}, v.poolHandler())),
-		note(Watch(ctx, c, &v1alpha1.IPBlock{}, v.blockHandler())),
+		note(watchAs(ctx, c, &v1alpha1.IPBlock{}, keptOf, v.blockHandler())),
 		note(Watch(ctx, c, &v1alpha1.NodeNetwork{}, v.networkHandler(network))),
 		note(Watch(ctx, c, &v1alpha1.IPReservation{}, v.reservationHandler())),
 		note(Watch(ctx, c, &v1alpha1.StickyAddress{}, v.stickyHandler())),
@@ -114,16 +122,16 @@ func (v *View) stickyHandler() Handler[*v1alpha1.StickyAddress] {
 	}
 }
 
-func (v *View) blockHandler() Handler[*v1alpha1.IPBlock] {
-	return Handler[*v1alpha1.IPBlock]{
-		Set: func(o *v1alpha1.IPBlock) {
-			if b, lent, ok := parseBlock(o); ok {
-				v.setBlock(b, lent)
+func (v *View) blockHandler() Handler[*keptBlock] {
+	return Handler[*keptBlock]{
+		Set: func(k *keptBlock) {
+			if k.block != nil {
+				v.setBlock(k)
 			}
 		},
-		Drop: func(o *v1alpha1.IPBlock) {
-			if b, _, ok := parseBlock(o); ok {
-				v.dropBlock(b.CIDR)
+		Drop: func(k *keptBlock) {
+			if k.block != nil {
+				v.dropBlock(k.block.CIDR)
 			}
 		},
 	}

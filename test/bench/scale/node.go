@@ -100,7 +100,7 @@ func (n *node) run(ctx context.Context) error {
 	if _, err := cluster.Watch(ctx, n.api, &v1alpha1.WorkloadEndpoint{}, stored); err != nil {
 		return err
 	}
-	reads := bgp.NewCachedObjects(n.name, n.api.Cache, bgp.NewPasswords(bgp.APISecrets{Client: n.api.Client}, logr.Discard()))
+	reads := bgp.NewCachedObjects(n.name, n.api.Cache, bgp.NewPasswords(bgp.APISecrets{Client: n.api.Client}, logr.Discard()), nil)
 	if err := reads.Watch(ctx, noBGP{}); err != nil {
 		return err
 	}

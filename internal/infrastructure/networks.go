@@ -13,41 +13,63 @@ import (
 	"go4.org/netipx"
 )
 
-// Network is an address or a range that must stay reachable the way it is now.
+// Network is an address or a range that must stay reachable the way it is now. A large cluster has many, so none keeps its description.
 type Network struct {
 	Prefix netip.Prefix
-	// What names it for people: "the address 192.168.0.1 of node a".
-	What string
+	kind   kind
+	owner  string // the name of the node or link that it belongs to
+}
+
+// kind says what a network is. The order is that of the descriptions.
+type kind int
+
+const (
+	serviceRange kind = iota
+	nodeAddress
+	apiServer
+	linkNetwork
+	nodeSubnet
+)
+
+// What names a network for people: "the address 192.168.0.1 of node a".
+func (n Network) What() string {
+	switch n.kind {
+	case nodeAddress:
+		return fmt.Sprintf("the address %s of node %s", n.Prefix.Addr(), n.owner)
+	case nodeSubnet:
+		return fmt.Sprintf("the subnet %s of node %s", n.Prefix, n.owner)
+	case apiServer:
+		return fmt.Sprintf("the address %s of the API server", n.Prefix.Addr())
+	case linkNetwork:
+		return fmt.Sprintf("the network %s of the link %s", n.Prefix, n.owner)
+	default:
+		return fmt.Sprintf("the Service range %s", n.Prefix)
+	}
+}
+
+// Compare is the order of networks: by first address, the larger prefix first, then by what they are and whose.
+func Compare(a, b Network) int {
+	return cmp.Or(compare(a.Prefix, b.Prefix), cmp.Compare(a.kind, b.kind), cmp.Compare(a.owner, b.owner))
 }
 
 // NodeAddress is an address of a node on the underlay.
-func NodeAddress(node string, a netip.Addr) Network {
-	return host(a, fmt.Sprintf("the address %s of node %s", a.Unmap(), node))
-}
+func NodeAddress(node string, a netip.Addr) Network { return Network{host(a), nodeAddress, node} }
 
 // NodeSubnet is a network that a node is connected to on the underlay.
-func NodeSubnet(node string, p netip.Prefix) Network {
-	return Network{p.Masked(), fmt.Sprintf("the subnet %s of node %s", p.Masked(), node)}
-}
+func NodeSubnet(node string, p netip.Prefix) Network { return Network{p.Masked(), nodeSubnet, node} }
 
 // APIServer is an address that the API server listens on.
-func APIServer(a netip.Addr) Network {
-	return host(a, fmt.Sprintf("the address %s of the API server", a.Unmap()))
-}
+func APIServer(a netip.Addr) Network { return Network{host(a), apiServer, ""} }
 
 // ServiceRange is a range that Services get their addresses from.
-func ServiceRange(p netip.Prefix) Network {
-	return Network{p.Masked(), fmt.Sprintf("the Service range %s", p.Masked())}
-}
+func ServiceRange(p netip.Prefix) Network { return Network{p.Masked(), serviceRange, ""} }
 
 // LinkNetwork is the network of a link that is not ours.
-func LinkNetwork(link string, p netip.Prefix) Network {
-	return Network{p.Masked(), fmt.Sprintf("the network %s of the link %s", p.Masked(), link)}
-}
+func LinkNetwork(link string, p netip.Prefix) Network { return Network{p.Masked(), linkNetwork, link} }
 
-func host(a netip.Addr, what string) Network {
+func host(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
-	return Network{netip.PrefixFrom(a, a.BitLen()), what}
+	return netip.PrefixFrom(a, a.BitLen())
 }
 
 // Networks is a set of networks. The zero value is empty.
@@ -63,13 +85,13 @@ type Networks struct {
 // Of makes a set. It leaves out what no pool can touch: prefixes that aren't valid, loopback, link-local and multicast addresses,
 // and default routes.
 func Of(networks ...Network) Networks {
-	n := Networks{at: map[netip.Prefix]int{}}
+	n := Networks{at: map[netip.Prefix]int{}, sorted: make([]Network, 0, len(networks))}
 	for _, one := range networks {
 		if relevant(one.Prefix) {
 			n.sorted = append(n.sorted, one)
 		}
 	}
-	slices.SortFunc(n.sorted, func(a, b Network) int { return cmp.Or(compare(a.Prefix, b.Prefix), cmp.Compare(a.What, b.What)) })
+	slices.SortFunc(n.sorted, Compare)
 	n.sorted = slices.Compact(n.sorted)
 	for i, one := range n.sorted {
 		if _, known := n.at[one.Prefix]; known {
@@ -128,7 +150,7 @@ func Describe(hits []Network) string {
 	const most = 3
 	var names []string
 	for _, h := range hits[:min(len(hits), most)] {
-		names = append(names, h.What)
+		names = append(names, h.What())
 	}
 	rest := len(hits) - len(names)
 	switch {

@@ -28,7 +28,7 @@ func ExampleNetworks_Hits() {
 
 func TestWhatNoPoolCanTouchIsLeftOut(t *testing.T) {
 	zero := netip.Prefix{}
-	n := Of(Network{zero, "nothing"}, NodeSubnet("a", netip.MustParsePrefix("0.0.0.0/0")), NodeAddress("a", netip.MustParseAddr("127.0.0.1")),
+	n := Of(ServiceRange(zero), NodeSubnet("a", netip.MustParsePrefix("0.0.0.0/0")), NodeAddress("a", netip.MustParseAddr("127.0.0.1")),
 		NodeAddress("a", netip.MustParseAddr("fe80::1%eth0")), APIServer(netip.MustParseAddr("::1")))
 	if got := n.All(); len(got) != 0 {
 		t.Errorf("%v", got)
@@ -48,18 +48,18 @@ func TestHitsAgreeWithTheObviousWay(t *testing.T) {
 	for range 1000 {
 		var networks []Network
 		for i := range random.IntN(12) {
-			networks = append(networks, Network{prefix(), fmt.Sprint(i)})
+			networks = append(networks, NodeSubnet(fmt.Sprint(i), prefix()))
 		}
 		p := prefix()
 		var want []string
 		for _, n := range networks {
 			if n.Prefix.Overlaps(p) {
-				want = append(want, n.What)
+				want = append(want, n.What())
 			}
 		}
 		var got []string
 		for _, n := range Of(networks...).Hits(p) {
-			got = append(got, n.What)
+			got = append(got, n.What())
 		}
 		slices.Sort(got)
 		slices.Sort(want)

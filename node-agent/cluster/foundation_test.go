@@ -48,7 +48,7 @@ func TestFoundationFollowsTheAPIServer(t *testing.T) {
 		if err := retry.Until(t.Context(), 20*time.Second, func() error {
 			var have []string
 			for _, n := range f.Networks() {
-				have = append(have, n.What)
+				have = append(have, n.What())
 			}
 			if !slices.Equal(have, want) {
 				return errors.New(have[0])

@@ -277,7 +277,7 @@ func TestNodeNetworksNameAddressesAndSubnets(t *testing.T) {
 	if v.NodeNetworks() != shown {
 		t.Error("the same networks are made again")
 	}
-	if len(shown.Infrastructure) != 2 || shown.Infrastructure[0].What != "the address 192.168.0.1 of node n1" || shown.Infrastructure[1].What != "the subnet 192.168.0.0/24 of node n1" {
+	if len(shown.Infrastructure) != 2 || shown.Infrastructure[0].What() != "the address 192.168.0.1 of node n1" || shown.Infrastructure[1].What() != "the subnet 192.168.0.0/24 of node n1" {
 		t.Errorf("shown %+v", shown.Infrastructure)
 	}
 }

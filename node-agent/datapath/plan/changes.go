@@ -279,7 +279,7 @@ func (p *Planner) enter(dst netip.Prefix, v verdict) {
 	} else {
 		delete(p.refused, dst)
 	}
-	before, was := p.routes[dst]
+	before, was := p.Planned(dst)
 	if was == v.ok && (!was || before.Equal(v.route)) {
 		return
 	}
@@ -289,7 +289,7 @@ func (p *Planner) enter(dst netip.Prefix, v verdict) {
 	}
 	if v.ok {
 		p.count(v.route, 1)
-		p.routes[dst] = v.route
+		p.routes[dst] = p.course(v.route)
 	}
 	if p.building {
 		return

@@ -278,7 +278,8 @@ func chaos(r *rand.Rand) Input {
 	if r.IntN(2) == 0 {
 		var networks []infrastructure.Network
 		for range r.IntN(4) {
-			networks = append(networks, infrastructure.Network{Prefix: prefix(), What: name()})
+			p := prefix()
+			networks = append(networks, infrastructure.NodeSubnet(name(), p))
 		}
 		of := infrastructure.Of(networks...)
 		in.Infrastructure = &of

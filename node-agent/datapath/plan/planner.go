@@ -38,7 +38,8 @@ type Planner struct {
 	held        map[netip.Prefix]bool // addresses of the endpoints in keep
 	podProblems []Problem
 
-	routes     map[netip.Prefix]Route
+	routes     map[netip.Prefix]*course
+	latest     *course // the last that was planned
 	counts     map[RouteCount]int32
 	problems   map[netip.Prefix][]Problem
 	refused    map[netip.Prefix]string
@@ -93,7 +94,7 @@ func New(in Input) *Planner {
 		pools: map[string]Pool{}, links: map[tunnel]*Link{}, peers: map[netip.Prefix]peer{}, resolved: map[netip.Addr]NextHop{},
 		conflicts: map[string]bool{}, blocksOf: map[string]int{}, blocks: make(map[netip.Prefix]*Block, len(in.Blocks)), nodes: map[string]*node{},
 		pods: map[netip.Prefix]string{}, learned: make(map[netip.Prefix][]netip.Addr, len(in.Learned)), lengths: map[length]int{}, members: map[netip.Addr]int{},
-		keep: map[string]bool{}, held: map[netip.Prefix]bool{}, routes: make(map[netip.Prefix]Route, len(in.Blocks)+len(in.Learned)), counts: map[RouteCount]int32{},
+		keep: map[string]bool{}, held: map[netip.Prefix]bool{}, routes: make(map[netip.Prefix]*course, len(in.Blocks)+len(in.Learned)), counts: map[RouteCount]int32{},
 		problems: map[netip.Prefix][]Problem{}, refused: map[netip.Prefix]string{}, neighbours: map[Neighbour]int{}, fdb: map[FDBEntry]int{},
 		dirty: map[netip.Prefix]bool{}, dirtyNodes: map[string]bool{}, building: true, filtered: true,
 	}

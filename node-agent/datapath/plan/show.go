@@ -21,8 +21,8 @@ func (p *Planner) Plan() Plan {
 	}
 	slices.SortFunc(out.KeepTo, ComparePrefixes)
 	out.Routes = make([]Route, 0, len(p.routes))
-	for _, r := range p.routes {
-		out.Routes = append(out.Routes, r)
+	for dst, c := range p.routes {
+		out.Routes = append(out.Routes, c.route(dst))
 	}
 	slices.SortFunc(out.Routes, func(a, b Route) int { return ComparePrefixes(a.Dst, b.Dst) })
 	out.Neighbours = slices.SortedFunc(maps.Keys(p.neighbours), compareNeighbours)
@@ -43,8 +43,11 @@ func (p *Planner) Counts() []RouteCount {
 
 // Planned returns the route that is planned to a destination.
 func (p *Planner) Planned(dst netip.Prefix) (Route, bool) {
-	r, ok := p.routes[dst]
-	return r, ok
+	c, ok := p.routes[dst]
+	if !ok {
+		return Route{}, false
+	}
+	return c.route(dst), true
 }
 
 // CountRoutes counts routes by source, sorted.

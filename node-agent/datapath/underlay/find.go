@@ -3,7 +3,6 @@
 package underlay
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -89,9 +88,7 @@ func networks(addresses []netlink.Addr, links map[int]netlink.Link) []infrastruc
 			out = append(out, infrastructure.LinkNetwork(u.Interface, u.Subnet))
 		}
 	}
-	slices.SortFunc(out, func(a, b infrastructure.Network) int {
-		return cmp.Or(a.Prefix.Compare(b.Prefix), cmp.Compare(a.What, b.What))
-	})
+	slices.SortFunc(out, infrastructure.Compare)
 	return slices.Compact(out)
 }
 

@@ -209,7 +209,7 @@ func TestFindTellsOfOthersNetworksAndLinks(t *testing.T) {
 	}
 	var foreign []string
 	for _, n := range o.Foreign {
-		foreign = append(foreign, n.What)
+		foreign = append(foreign, n.What())
 	}
 	if want := []string{
 		"the network 172.16.0.0/16 of the link eth1", "the network 172.17.0.0/16 of the link cwan0", "the network 192.168.0.0/24 of the link eth0",

@@ -106,16 +106,6 @@ func (a *Applier) deleteLink(actual *actual, l netlink.Link) error {
 			delete(actual.addresses, address)
 		}
 	}
-	for n := range actual.neighbours {
-		if n.Device == name {
-			delete(actual.neighbours, n)
-		}
-	}
-	for f := range actual.fdb {
-		if f.Device == name {
-			delete(actual.fdb, f)
-		}
-	}
 	return nil
 }
 

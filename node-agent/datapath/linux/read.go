@@ -26,10 +26,8 @@ const (
 
 // actual is what the kernel showed at one moment.
 type actual struct {
-	links      map[string]netlink.Link
-	addresses  map[plan.Address]bool // of our tunnels; true if they bear our mark
-	neighbours map[plan.Neighbour]bool
-	fdb        map[plan.FDBEntry]bool
+	links     map[string]netlink.Link
+	addresses map[plan.Address]bool // of our tunnels; true if they bear our mark
 }
 
 // tunnels returns the names of the tunnel links of ours that exist, sorted.
@@ -92,10 +90,7 @@ func (a *Applier) observe(ctx context.Context, q kernel.Query) (kernel.Observed,
 
 // read looks at links, and at what hangs on our tunnels.
 func (a *Applier) read() (*actual, error) {
-	actual := &actual{
-		links: map[string]netlink.Link{}, addresses: map[plan.Address]bool{},
-		neighbours: map[plan.Neighbour]bool{}, fdb: map[plan.FDBEntry]bool{},
-	}
+	actual := &actual{links: map[string]netlink.Link{}, addresses: map[plan.Address]bool{}}
 	links, err := rtnl.Whole(a.nl.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
@@ -113,9 +108,6 @@ func (a *Applier) read() (*actual, error) {
 		}
 		if k.exclusive() && k.ours(l) {
 			a.watch.followTunnel(int32(l.Attrs().Index))
-			if err := a.readNeighbours(actual, l); err != nil {
-				return nil, fmt.Errorf("list neighbours of %s: %w", k.device(), err)
-			}
 		}
 	}
 	return actual, nil
@@ -186,27 +178,6 @@ func (a *Applier) readAddresses(actual *actual, l netlink.Link, k kind) error {
 		})
 		if err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-func (a *Applier) readNeighbours(actual *actual, l netlink.Link) error {
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
-		list, err := rtnl.Whole(func() ([]netlink.Neigh, error) { return a.nl.NeighList(l.Attrs().Index, family) })
-		if err != nil {
-			return err
-		}
-		for _, n := range list {
-			if n.State&unix.NUD_PERMANENT == 0 {
-				continue
-			}
-			ip, _ := netip.AddrFromSlice(n.IP)
-			if family != unix.AF_BRIDGE {
-				actual.neighbours[plan.Neighbour{Device: l.Attrs().Name, Address: ip.Unmap(), MAC: n.HardwareAddr.String()}] = true
-			} else if n.Flags&unix.NTF_SELF != 0 {
-				actual.fdb[plan.FDBEntry{Device: l.Attrs().Name, MAC: n.HardwareAddr.String(), Node: ip.Unmap()}] = true
-			}
 		}
 	}
 	return nil

@@ -17,7 +17,7 @@ type BlockChanges struct {
 	Version uint64
 	// Whole says that Set has all blocks that there are, and Gone says nothing.
 	Whole bool
-	Set   []plan.Block
+	Set   []*plan.Block
 	Gone  []netip.Prefix
 }
 
@@ -49,16 +49,16 @@ func (l *blockLog) since(version uint64) ([]netip.Prefix, bool) {
 }
 
 // BlocksSince returns what has changed of the blocks of all nodes since a version that it has returned before; all of them
-// for version 0.
+// for version 0. The blocks are those of the view: nobody may change one.
 func (v *View) BlocksSince(version uint64) BlockChanges {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	out := BlockChanges{Version: v.blockLog.version()}
 	changed, known := v.blockLog.since(version)
 	if !known {
-		out.Whole, out.Set = true, make([]plan.Block, 0, len(v.shown.blocks))
+		out.Whole, out.Set = true, make([]*plan.Block, 0, len(v.shown.blocks))
 		for _, b := range v.shown.blocks {
-			out.Set = append(out.Set, b.Block)
+			out.Set = append(out.Set, &b.Block)
 		}
 		return out
 	}
@@ -69,7 +69,7 @@ func (v *View) BlocksSince(version uint64) BlockChanges {
 		}
 		seen[cidr] = true
 		if b, ok := v.shown.blocks[cidr]; ok {
-			out.Set = append(out.Set, b.Block)
+			out.Set = append(out.Set, &b.Block)
 		} else {
 			out.Gone = append(out.Gone, cidr)
 		}

@@ -86,13 +86,13 @@ func (f *fakes) BlocksSince(version uint64) cluster.BlockChanges {
 	if version == 0 {
 		out.Whole = true
 		for _, b := range f.blocks {
-			out.Set = append(out.Set, b)
+			out.Set = append(out.Set, &b)
 		}
 		return out
 	}
 	for _, cidr := range f.log[version-1:] {
 		if b, ok := f.blocks[cidr]; ok {
-			out.Set = append(out.Set, b)
+			out.Set = append(out.Set, &b)
 		} else {
 			out.Gone = append(out.Gone, cidr)
 		}

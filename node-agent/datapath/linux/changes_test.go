@@ -46,7 +46,7 @@ func TestChangesOfBlocks(t *testing.T) {
 	table := regexp.MustCompile(`table inet causeway \{ # handle \d+`)
 	before := table.FindString(run(t, "nft -a list table inet causeway"))
 
-	far := plan.Block{CIDR: netip.MustParsePrefix("10.0.9.0/26"), Pool: "four", Node: "d", NodeAddresses: []netip.Addr{netip.MustParseAddr("192.168.7.7")}, Created: time.Unix(3000, 0)}
+	far := &plan.Block{CIDR: netip.MustParsePrefix("10.0.9.0/26"), Pool: "four", Node: "d", NodeAddresses: []netip.Addr{netip.MustParseAddr("192.168.7.7")}, Created: time.Unix(3000, 0)}
 	p.SetBlock(far)
 	if r := applyChanges(t, a, p); r.Changes != 4 {
 		t.Errorf("a new block of a new node: %d changes", r.Changes) // a route, a neighbour, an FDB entry, the set of nodes
@@ -58,8 +58,9 @@ func TestChangesOfBlocks(t *testing.T) {
 		t.Errorf("the table was %q, is %q, with\n%s", before, now, set)
 	}
 
-	far.Node, far.NodeAddresses = "b", []netip.Addr{netip.MustParseAddr("192.168.0.2")} // it changes hands
-	p.SetBlock(far)
+	moved := *far
+	moved.Node, moved.NodeAddresses = "b", []netip.Addr{netip.MustParseAddr("192.168.0.2")} // it changes hands
+	p.SetBlock(&moved)
 	applyChanges(t, a, p)
 	expect(t, routes(t), "10.0.9.0/26 via 192.168.0.2 dev eth0")
 	for _, command := range []string{"bridge fdb show dev vxlan.cw", "ip neigh show dev vxlan.cw", "nft list table inet causeway"} {
@@ -225,7 +226,7 @@ func TestARouteThatYieldsToAPod(t *testing.T) {
 	in := input()
 	addresses := []netip.Addr{netip.MustParseAddr("10.0.1.5"), netip.MustParseAddr("fd00::45")}
 	for i, address := range addresses { // first they are another node's, then lent to this one
-		in.Blocks = append(in.Blocks, plan.Block{CIDR: netip.PrefixFrom(address, address.BitLen()), Pool: in.Pools[i].Name, Node: "b", NodeAddresses: in.Blocks[1].NodeAddresses, Lender: "c"})
+		in.Blocks = append(in.Blocks, &plan.Block{CIDR: netip.PrefixFrom(address, address.BitLen()), Pool: in.Pools[i].Name, Node: "b", NodeAddresses: in.Blocks[1].NodeAddresses, Lender: "c"})
 	}
 	apply(t, a, in)
 	expect(t, routes(t), "10.0.1.5 via 192.168.0.2 dev eth0", "fd00::45 via fd01::2 dev eth0")

@@ -239,7 +239,7 @@ func TestThousandBlocks(t *testing.T) {
 	a := enter(t)
 	in := input()
 	for i := range 1000 {
-		in.Blocks = append(in.Blocks, plan.Block{
+		in.Blocks = append(in.Blocks, &plan.Block{
 			CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(8 + i/4), byte(i % 4 * 64)}), 26), Pool: "four", Node: fmt.Sprint("n", i),
 			NodeAddresses: []netip.Addr{netip.AddrFrom4([4]byte{172, 16, byte(i / 250), byte(1 + i%250)})}, Created: time.Unix(2000, 0),
 		})

@@ -85,7 +85,7 @@ func input() plan.Input {
 			{Name: "four", CIDR: pfx("10.0.0.0/16"), Encapsulation: v1alpha1.EncapsulationVXLANCrossSubnet, Settled: true, NATOutgoing: true},
 			{Name: "six", CIDR: pfx("fd00::/48"), Encapsulation: v1alpha1.EncapsulationVXLANCrossSubnet, Settled: true},
 		},
-		Blocks: []plan.Block{
+		Blocks: []*plan.Block{
 			{CIDR: pfx("10.0.0.0/26"), Pool: "four", Node: "a", NodeAddresses: []netip.Addr{addr("192.168.0.1"), addr("fd01::1")}, Created: created},
 			{CIDR: pfx("10.0.1.0/26"), Pool: "four", Node: "b", NodeAddresses: []netip.Addr{addr("192.168.0.2"), addr("fd01::2")}, Created: created},
 			{CIDR: pfx("10.0.2.0/26"), Pool: "four", Node: "c", NodeAddresses: []netip.Addr{addr("192.168.1.3"), addr("fd02::3")}, Created: created},

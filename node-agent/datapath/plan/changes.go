@@ -34,7 +34,7 @@ func (c Changes) Empty() bool {
 
 // SetBlock takes a block that is new or has changed. It reports false for one that was or is this node's own: then all has
 // to be planned anew.
-func (p *Planner) SetBlock(b Block) bool {
+func (p *Planner) SetBlock(b *Block) bool {
 	b, ok := usable(b)
 	if !ok {
 		return true
@@ -46,12 +46,12 @@ func (p *Planner) SetBlock(b Block) bool {
 		return false
 	}
 	p.touchJoined(b.CIDR)
-	p.blocks[b.CIDR] = &b
+	p.blocks[b.CIDR] = b
 	p.touchJoined(b.CIDR)
 	p.countBlock(b.Pool, 1)
 	n := p.node(b.Node)
-	at, _ := slices.BinarySearchFunc(n.blocks, b, func(have *Block, b Block) int { return compareBlocks(*have, b) })
-	n.blocks = slices.Insert(n.blocks, at, &b)
+	at, _ := slices.BinarySearchFunc(n.blocks, b, compareBlocks)
+	n.blocks = slices.Insert(n.blocks, at, b)
 	p.touch(n, b.CIDR)
 	return true
 }

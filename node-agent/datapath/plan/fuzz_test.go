@@ -106,14 +106,14 @@ func step(r *rand.Rand, p *Planner, in *Input, other Input) bool {
 			return true
 		}
 		b := other.Blocks[r.IntN(len(other.Blocks))]
-		in.Blocks = append(slices.DeleteFunc(slices.Clone(in.Blocks), func(o Block) bool { return o.CIDR == b.CIDR }), b)
+		in.Blocks = append(slices.DeleteFunc(slices.Clone(in.Blocks), func(o *Block) bool { return o.CIDR == b.CIDR }), b)
 		return p.SetBlock(b)
 	case 1:
 		if len(in.Blocks) == 0 {
 			return true
 		}
 		b := in.Blocks[r.IntN(len(in.Blocks))]
-		in.Blocks = slices.DeleteFunc(slices.Clone(in.Blocks), func(o Block) bool { return o.CIDR == b.CIDR })
+		in.Blocks = slices.DeleteFunc(slices.Clone(in.Blocks), func(o *Block) bool { return o.CIDR == b.CIDR })
 		return p.DropBlock(b.CIDR)
 	case 2:
 		in.Endpoints = slices.Concat(in.Endpoints[r.IntN(len(in.Endpoints)+1):], other.Endpoints[r.IntN(len(other.Endpoints)+1):])
@@ -148,7 +148,7 @@ func step(r *rand.Rand, p *Planner, in *Input, other Input) bool {
 // unique leaves one block of each CIDR, and one learned route of each destination, as the API and the speaker do.
 func unique(in Input) Input {
 	blocks, learned := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
-	in.Blocks = slices.DeleteFunc(in.Blocks, func(b Block) bool {
+	in.Blocks = slices.DeleteFunc(in.Blocks, func(b *Block) bool {
 		b, ok := usable(b)
 		again := blocks[b.CIDR]
 		blocks[b.CIDR] = true
@@ -231,7 +231,7 @@ func (a *applied) change(c Changes) {
 func shuffle(in Input, seed uint64) Input {
 	r := rand.New(rand.NewPCG(seed, 2))
 	mix := func(n int, swap func(i, j int)) { r.Shuffle(n, swap) }
-	blocks := append([]Block(nil), in.Blocks...)
+	blocks := slices.Clone(in.Blocks)
 	mix(len(blocks), func(i, j int) { blocks[i], blocks[j] = blocks[j], blocks[i] })
 	in.Blocks = blocks
 	return in
@@ -291,17 +291,17 @@ func chaos(r *rand.Rand) Input {
 		in.Pools = append(in.Pools, Pool{Name: names[i], CIDR: prefix(), Encapsulation: modes[r.IntN(len(modes))], Sending: modes[r.IntN(len(modes))], Settled: r.IntN(2) == 0, Doubtful: r.IntN(3) == 0, NATOutgoing: r.IntN(2) == 0, NATExcept: []netip.Prefix{prefix().Masked()}})
 	}
 	for range r.IntN(8) {
-		in.Blocks = append(in.Blocks, Block{CIDR: prefix(), Pool: name(), Node: name(), NodeAddresses: addresses(), Created: time.Unix(int64(r.IntN(3)), 0)})
+		in.Blocks = append(in.Blocks, &Block{CIDR: prefix(), Pool: name(), Node: name(), NodeAddresses: addresses(), Created: time.Unix(int64(r.IntN(3)), 0)})
 	}
 	for i := range byte(r.IntN(9)) { // neighbours, some of which are announced as one
 		b := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, i * 32}), 27)
 		node := []string{"b", "b", "b", "c", "a"}[r.IntN(5)]
-		in.Blocks = append(in.Blocks, Block{CIDR: b, Pool: "a", Node: node, NodeAddresses: addresses()})
+		in.Blocks = append(in.Blocks, &Block{CIDR: b, Pool: "a", Node: node, NodeAddresses: addresses()})
 		if r.IntN(2) == 0 {
 			in.Learned = append(in.Learned, LearnedRoute{netip.PrefixFrom(b.Addr(), 27-r.IntN(4)).Masked(), addresses()})
 		}
 		if r.IntN(4) == 0 {
-			in.Blocks = append(in.Blocks, Block{CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, i*32 + 8}), 29), Pool: "a", Node: "c", Lender: node, NodeAddresses: addresses()})
+			in.Blocks = append(in.Blocks, &Block{CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, i*32 + 8}), 29), Pool: "a", Node: "c", Lender: node, NodeAddresses: addresses()})
 		}
 	}
 	if r.IntN(2) == 0 {
@@ -312,9 +312,9 @@ func chaos(r *rand.Rand) Input {
 	}
 	for _, e := range in.Endpoints { // blocks of one address
 		for _, a := range e.Addresses {
-			taken := slices.ContainsFunc(in.Blocks, func(b Block) bool { return b.CIDR.IsSingleIP() && b.CIDR.Addr() == a.WithZone("") })
+			taken := slices.ContainsFunc(in.Blocks, func(b *Block) bool { return b.CIDR.IsSingleIP() && b.CIDR.Addr() == a.WithZone("") })
 			if r.IntN(2) == 0 && !taken {
-				in.Blocks = append(in.Blocks, Block{CIDR: netip.PrefixFrom(a, a.BitLen()), Pool: name(), Node: name()})
+				in.Blocks = append(in.Blocks, &Block{CIDR: netip.PrefixFrom(a, a.BitLen()), Pool: name(), Node: name()})
 			}
 		}
 	}

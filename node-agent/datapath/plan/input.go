@@ -36,7 +36,7 @@ type Input struct {
 	VXLAN        VXLAN
 
 	Pools     []Pool
-	Blocks    []Block
+	Blocks    []*Block
 	Endpoints []Endpoint
 	// NodeAddresses are addresses of the cluster's nodes besides those in Blocks.
 	NodeAddresses []netip.Addr
@@ -113,7 +113,8 @@ func (p Pool) Equal(o Pool) bool {
 		p.NATOutgoing == o.NATOutgoing && p.Doubtful == o.Doubtful && slices.Equal(p.NATExcept, o.NATExcept)
 }
 
-// Block is what routing needs of an IPBlock. A terminating one is routed like any other until it is gone.
+// Block is what routing needs of an IPBlock. A terminating one is routed like any other until it is gone. A plan keeps the blocks that it is
+// made from, since a large cluster has many: nobody may change one.
 type Block struct {
 	CIDR          netip.Prefix
 	Pool          string

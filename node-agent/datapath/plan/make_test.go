@@ -25,8 +25,8 @@ var (
 	addr = netip.MustParseAddr
 )
 
-func block(cidr, pool, node string, created int64, nodeAddresses ...string) Block {
-	b := Block{CIDR: pfx(cidr), Pool: pool, Node: node, Created: time.Unix(created, 0)}
+func block(cidr, pool, node string, created int64, nodeAddresses ...string) *Block {
+	b := &Block{CIDR: pfx(cidr), Pool: pool, Node: node, Created: time.Unix(created, 0)}
 	for _, a := range nodeAddresses {
 		b.NodeAddresses = append(b.NodeAddresses, addr(a))
 	}
@@ -40,7 +40,7 @@ func cluster(e4, e6 v1alpha1.Encapsulation) Input {
 		V4:           Underlay{Address: addr("192.168.0.1"), Subnet: pfx("192.168.0.0/24"), Interface: "eth0", MTU: 1500},
 		Capabilities: Everything(),
 		Pools:        []Pool{{Name: "four", CIDR: pfx("10.0.0.0/16"), Encapsulation: e4, Settled: true}},
-		Blocks: []Block{
+		Blocks: []*Block{
 			block("10.0.0.0/26", "four", "a", 1, "192.168.0.1", "fd01::1"),
 			block("10.0.1.0/26", "four", "b", 1, "192.168.0.2", "fd01::2"),
 			block("10.0.2.0/26", "four", "c", 1, "192.168.1.3", "fd02::3"),
@@ -109,14 +109,14 @@ func TestModes(t *testing.T) {
 			"10.0.0.192/26 via 10.0.2.0 dev vxlan.cw onlink proto 202",
 			"10.0.1.0/26 via 192.168.0.2 dev eth0 proto 202", "10.0.2.0/26 via 10.0.2.0 dev vxlan.cw onlink proto 202")},
 		{name: "blocks of one address", e4: none, in: func(in *Input) {
-			in.Blocks = []Block{block("10.0.0.1/32", "four", "a", 1), block("10.0.1.1/32", "four", "b", 1, "192.168.0.2")}
+			in.Blocks = []*Block{block("10.0.0.1/32", "four", "a", 1), block("10.0.1.1/32", "four", "b", 1, "192.168.0.2")}
 		}, want: []string{"10.0.0.1 dev cw1 proto 202 scope link", "10.0.1.1 via 192.168.0.2 dev eth0 proto 202"}},
 		{name: "blocks of one address without a pod", e4: none, e6: none, in: func(in *Input) {
-			in.Blocks = []Block{block("10.0.0.9/32", "four", "a", 1), block("fd00::9/128", "six", "a", 1)}
+			in.Blocks = []*Block{block("10.0.0.9/32", "four", "a", 1), block("fd00::9/128", "six", "a", 1)}
 			in.Endpoints = nil
 		}, want: []string{"blackhole 10.0.0.9 proto 202", "blackhole fd00::9 proto 202"}},
 		{name: "a block of one address whose pod is being wired", e4: none, in: func(in *Input) {
-			in.Blocks, in.Endpoints[0].Ready = []Block{block("10.0.0.1/32", "four", "a", 1)}, false
+			in.Blocks, in.Endpoints[0].Ready = []*Block{block("10.0.0.1/32", "four", "a", 1)}, false
 		}, want: []string{"# routes of cw1 are left as they are", "# the route to 10.0.0.1 is left as it is"}},
 		{name: "a pod that is being wired", e4: none, in: func(in *Input) { in.Endpoints[0].Ready = false; in.Blocks = nil },
 			want: []string{"# routes of cw1 are left as they are"}},
@@ -143,7 +143,7 @@ func TestModes(t *testing.T) {
 			"10.0.1.0/26 via 192.168.0.2 dev eth0 proto 202",
 			"# problem: Pool six sends IPv6 packets as they are, but node a has no IPv6 address: give it one, or use VXLAN.")},
 		{name: "a block inside an own one, and one of an unknown pool", e4: none, in: func(in *Input) {
-			in.Blocks = []Block{in.Blocks[0], block("10.0.0.32/27", "four", "b", 0, "192.168.0.2"), block("10.7.0.0/26", "gone", "b", 1, "192.168.0.2")}
+			in.Blocks = []*Block{in.Blocks[0], block("10.0.0.32/27", "four", "b", 0, "192.168.0.2"), block("10.7.0.0/26", "gone", "b", 1, "192.168.0.2")}
 		}, want: append(own,
 			"# problem: Block 10.0.0.32/27 of node b gets no route: it lies in this node's block 10.0.0.0/26.",
 			"# problem: Block 10.7.0.0/26 gets no route: its pool gone does not exist.")},

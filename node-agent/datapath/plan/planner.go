@@ -173,8 +173,8 @@ func (p *Planner) addPools(pools []Pool) {
 
 // addBlocks sorts the blocks out. The API has one block of each CIDR; should there be two, this node's counts, else the older
 // one.
-func (p *Planner) addBlocks(blocks []Block) {
-	sorted := make([]Block, 0, len(blocks))
+func (p *Planner) addBlocks(blocks []*Block) {
+	sorted := make([]*Block, 0, len(blocks))
 	for _, b := range blocks {
 		if b, ok := usable(b); ok {
 			sorted = append(sorted, b)
@@ -192,29 +192,34 @@ func (p *Planner) addBlocks(blocks []Block) {
 	}
 }
 
-func (p *Planner) addBlock(b Block) {
+func (p *Planner) addBlock(b *Block) {
 	for _, a := range b.NodeAddresses {
 		p.addMember(a, 1)
 	}
 	p.blocksOf[b.Pool]++
 	if b.Node == p.in.Node {
-		p.own = append(p.own, b)
+		p.own = append(p.own, *b)
 		return
 	}
-	p.blocks[b.CIDR] = &b
+	p.blocks[b.CIDR] = b
 	n := p.node(b.Node)
-	n.blocks = append(n.blocks, &b)
+	n.blocks = append(n.blocks, b)
 }
 
-func usable(b Block) (Block, bool) {
+// usable returns the block itself, or one that begins where its range does.
+func usable(b *Block) (*Block, bool) {
 	if !b.CIDR.IsValid() || b.CIDR.Addr().Is4In6() {
 		return b, false
 	}
-	b.CIDR = b.CIDR.Masked()
+	if masked := b.CIDR.Masked(); masked != b.CIDR {
+		other := *b
+		other.CIDR = masked
+		return &other, true
+	}
 	return b, true
 }
 
-func compareBlocks(a, b Block) int {
+func compareBlocks(a, b *Block) int {
 	return cmp.Or(a.Created.Compare(b.Created), ComparePrefixes(a.CIDR, b.CIDR), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Pool, b.Pool))
 }
 

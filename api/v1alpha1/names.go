@@ -25,6 +25,8 @@ const (
 	AnnotationIPs = "causeway.dev/ips"
 	// AnnotationMAC, on a pod, is the hardware address of its interface eth0.
 	AnnotationMAC = "causeway.dev/mac"
+	// LabelPathTrace names the PathTrace that a PathObservation belongs to, by its UID.
+	LabelPathTrace = "causeway.dev/path-trace"
 	// SystemNamespace is where Causeway itself runs, and where its leases are.
 	SystemNamespace = "causeway-system"
 	// BGPNamespace is where the Secrets are that BGPPeers and the BGPConfiguration refer to, and nothing else.

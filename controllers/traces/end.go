@@ -102,7 +102,7 @@ func (t *teller) unseen(source *v1alpha1.PathObservation) v1alpha1.PathEnd {
 	if source.Status.Message != "" {
 		return dropped(node, causePod, "The pod could not send: %s.", strings.TrimSuffix(source.Status.Message, "."))
 	}
-	if r := t.route(node, legRequest, link); r != nil && filtersReverse(r, link) {
+	if r := t.Route(node, legRequest, link); r != nil && filtersReverse(r, link) {
 		return dropped(node, causeReversePath, "The packet did not come out of the pod's interface %s, because node %s does not even answer the pod's ARP requests: its reverse path filter (rp_filter) drops what comes in there, since the way back to %s is by %s.",
 			link, node, r.Source, orNone(r.Back))
 	}
@@ -217,7 +217,7 @@ func (t *teller) forged(node string, v v1alpha1.FilterVerdict) *v1alpha1.RouteFa
 	if v.Table != ourTable || v.Chain != forgedPod {
 		return nil
 	}
-	return t.fact(node, func(r *v1alpha1.RouteFact) bool {
+	return t.Fact(node, func(r *v1alpha1.RouteFact) bool {
 		return r.Leg == v.Leg && r.InputInterface != "" && r.Back != r.InputInterface
 	})
 }

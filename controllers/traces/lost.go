@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/causeway-net/causeway/api/v1alpha1"
+	"github.com/causeway-net/causeway/internal/hops"
 )
 
 // lost says why a packet was seen at a hop and not at another one behind it. what begins the sentence.
@@ -19,11 +20,11 @@ func (t *teller) lost(h v1alpha1.PathHop, what string) v1alpha1.PathEnd {
 			Message: fmt.Sprintf("%s left node %s by %s with the source %s, and no answer came. Live packets are followed by the pod's own address, so not beyond that node.", what, h.Node, h.Interface, h.Packet.Source)}
 	}
 	if h.Packet.Outer != nil {
-		return t.onTheWire(h, what, h.Packet.Outer.Destination, t.fact(h.Node, func(r *v1alpha1.RouteFact) bool {
+		return t.onTheWire(h, what, h.Packet.Outer.Destination, t.Fact(h.Node, func(r *v1alpha1.RouteFact) bool {
 			return r.Leg == legTunnel && r.Destination == h.Packet.Outer.Destination
 		}))
 	}
-	r := t.fact(h.Node, func(r *v1alpha1.RouteFact) bool { return r.Leg == h.Leg && r.Interface == h.Interface })
+	r := t.Fact(h.Node, func(r *v1alpha1.RouteFact) bool { return r.Leg == h.Leg && r.Interface == h.Interface })
 	if r != nil && r.Tunnel != "" {
 		return t.inTunnel(h, what, r)
 	}
@@ -55,7 +56,7 @@ func (t *teller) swallowed(h v1alpha1.PathHop, what string) v1alpha1.PathEnd {
 		return dropped(h.Node, causeUnexplained, "%s came to node %s in a tunnel (%s) and did not come out of it. Compare the tunnels' settings on both nodes: kubectl causeway plan %s.",
 			what, h.Node, h.Packet.Outer.Encapsulation, h.Node)
 	}
-	r := t.route(h.Node, h.Leg, h.Interface)
+	r := t.Route(h.Node, h.Leg, h.Interface)
 	if r == nil {
 		return dropped(h.Node, causeUnexplained, "%s came to node %s by %s and did not leave it.", what, h.Node, h.Interface)
 	}
@@ -76,7 +77,7 @@ func (t *teller) swallowed(h v1alpha1.PathHop, what string) v1alpha1.PathEnd {
 	case r.Tunnel != "":
 		return t.inTunnel(h, what, r)
 	}
-	return dropped(h.Node, causeUnexplained, "%s came to node %s by %s and did not leave it, although the route is there: %s.", what, h.Node, h.Interface, routeText(r))
+	return dropped(h.Node, causeUnexplained, "%s came to node %s by %s and did not leave it, although the route is there: %s.", what, h.Node, h.Interface, hops.RouteText(r))
 }
 
 // filtersReverse says whether rp_filter is strict (1) and answers would leave by another link than the packet came in by.
@@ -90,10 +91,10 @@ func (t *teller) refused(h v1alpha1.PathHop, what string, r *v1alpha1.RouteFact)
 	switch r.Type {
 	case "blackhole", "unreachable", "prohibit":
 		advice := "Nobody at Causeway made it: find who did, with ip route on the node."
-		if r.Protocol == protoOurs {
+		if r.Protocol == hops.ProtocolOurs {
 			advice = "It is Causeway's own for a block of this node: no pod here has that address."
 		}
-		end = dropped(h.Node, causeRejected, "%s was dropped on node %s by the route %q. %s", what, h.Node, routeText(r), advice)
+		end = dropped(h.Node, causeRejected, "%s was dropped on node %s by the route %q. %s", what, h.Node, hops.RouteText(r), advice)
 	case "missing":
 		if down := t.f.Sessions[h.Node]; len(down) > 0 {
 			end = t.sessionDown(h.Node, what, r.Destination)
@@ -132,7 +133,7 @@ func (t *teller) inTunnel(h v1alpha1.PathHop, what string, r *v1alpha1.RouteFact
 		return dropped(h.Node, causeTunnel, "%s was dropped on node %s: %s does not know the node behind %s (hardware address %s), for there is no entry in its forwarding database.",
 			what, h.Node, r.Interface, next, orNone(r.Neighbour))
 	}
-	if outer := t.outer(h.Node, r); outer != nil {
+	if outer := t.Outer(h.Node, r); outer != nil {
 		if end := t.refused(h, "The tunnel packet to "+r.Tunnel, outer); end != nil {
 			return *end
 		}
@@ -182,7 +183,7 @@ func (t *teller) wrongMAC(node, next string, r *v1alpha1.RouteFact) bool {
 // wrongInside finds a tunnel packet whose inner frame is for a hardware address that the node's tunnel does not have.
 func (t *teller) wrongInside(h v1alpha1.PathHop, what string) *v1alpha1.PathEnd {
 	from := t.f.nodeAt(h.Packet.Outer.Source)
-	r := t.fact(from, func(r *v1alpha1.RouteFact) bool { return r.Leg == h.Leg && r.Tunnel != "" })
+	r := t.Fact(from, func(r *v1alpha1.RouteFact) bool { return r.Leg == h.Leg && r.Tunnel != "" })
 	if r == nil || r.Neighbour == "" || !t.wrongMAC(h.Node, r.Gateway, r) {
 		return nil
 	}
@@ -193,7 +194,7 @@ func (t *teller) wrongInside(h v1alpha1.PathHop, what string) *v1alpha1.PathEnd 
 // smallPassed says whether the small packet, which was sent after the large one, came to a node.
 func (t *teller) smallPassed(node string) bool {
 	o := t.have[node]
-	return o != nil && slices.ContainsFunc(o.Status.Packets, func(p v1alpha1.SeenPacket) bool { return p.Leg == legRequest && !t.sized(&p) })
+	return o != nil && slices.ContainsFunc(o.Status.Packets, func(p v1alpha1.SeenPacket) bool { return p.Leg == legRequest && !t.Sized(&p) })
 }
 
 func orNone(s string) string {

@@ -27,8 +27,6 @@ const (
 	mostTraces = 4
 	// waitsAgain is how soon a trace looks again whether it is known whose addresses are whose.
 	waitsAgain = time.Second
-	// traceLabel names the PathTrace that a PathObservation belongs to, by its UID.
-	traceLabel = "causeway.dev/path-trace"
 	// phaseField is what the cache finds PathTraces by.
 	phaseField = "status.phase"
 )
@@ -182,7 +180,7 @@ func (r *Reconciler) proceed(ctx context.Context, trace *v1alpha1.PathTrace) (re
 // observations are those of a trace, by node.
 func (r *Reconciler) observations(ctx context.Context, trace *v1alpha1.PathTrace) (map[string]*v1alpha1.PathObservation, error) {
 	var list v1alpha1.PathObservationList
-	if err := r.Client.List(ctx, &list, client.InNamespace(trace.Namespace), client.MatchingLabels{traceLabel: string(trace.UID)}); err != nil {
+	if err := r.Client.List(ctx, &list, client.InNamespace(trace.Namespace), client.MatchingLabels{v1alpha1.LabelPathTrace: string(trace.UID)}); err != nil {
 		return nil, fmt.Errorf("list PathObservations: %w", err)
 	}
 	out := map[string]*v1alpha1.PathObservation{}
@@ -198,7 +196,7 @@ func (r *Reconciler) ask(ctx context.Context, trace *v1alpha1.PathTrace, facts *
 	h.Write([]byte(node)) //nolint:errcheck // hash.Hash says that it returns no error
 	o := &v1alpha1.PathObservation{
 		ObjectMeta: metav1.ObjectMeta{Namespace: trace.Namespace, Name: fmt.Sprintf("%s-%08x", trace.UID, h.Sum32()),
-			Labels:          map[string]string{traceLabel: string(trace.UID)},
+			Labels:          map[string]string{v1alpha1.LabelPathTrace: string(trace.UID)},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(trace, v1alpha1.GroupVersion.WithKind("PathTrace"))}},
 		Spec: v1alpha1.PathObservationSpec{Trace: trace.Name, Node: node, Probe: facts.Probe, Step: v1alpha1.StepWatch},
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/causeway-net/causeway/kubectl-causeway/objects"
 	"github.com/causeway-net/causeway/kubectl-causeway/page"
 	"github.com/causeway-net/causeway/kubectl-causeway/picture"
+	"github.com/causeway-net/causeway/kubectl-causeway/route"
 )
 
 const uiLong = `Show the cluster as a page in a browser of this machine: what is wrong and what to do, the map, the pools, all of it as it
@@ -77,7 +78,8 @@ func (a *app) page() (*page.Server, error) {
 		},
 		Trace: func(ctx context.Context, trace *v1alpha1.PathTrace, seen func(*v1alpha1.PathTrace)) error {
 			trace.Spec.TTLSecondsAfterFinished = traceKept
-			return runTrace(ctx, connection, trace, seen)
+			early := &route.Early{Reader: connection}
+			return runTrace(ctx, connection, trace, follower{seen: seen, early: early.Look})
 		},
 	}), nil
 }

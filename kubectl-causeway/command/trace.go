@@ -109,8 +109,16 @@ func choosePort(ctx context.Context, c client.Reader, trace *v1alpha1.PathTrace,
 	return nil
 }
 
-// runTrace makes the object, calls seen each time that it has changed until it has finished, and deletes it.
-func runTrace(ctx context.Context, c *objects.Connection, trace *v1alpha1.PathTrace, seen func(*v1alpha1.PathTrace)) (err error) {
+// follower looks on while a trace runs.
+type follower struct {
+	// seen is called each time that the trace has changed.
+	seen func(*v1alpha1.PathTrace)
+	// early returns the trace as far as nodes have reported it, or nil where there is nothing new.
+	early func(context.Context, *v1alpha1.PathTrace) (*v1alpha1.PathTrace, error)
+}
+
+// runTrace makes the object, shows it to the follower until it has finished, and deletes it.
+func runTrace(ctx context.Context, c *objects.Connection, trace *v1alpha1.PathTrace, f follower) (err error) {
 	if err := c.Create(ctx, trace); err != nil {
 		return fmt.Errorf("ask for a trace: %w", err)
 	}
@@ -123,7 +131,7 @@ func runTrace(ctx context.Context, c *objects.Connection, trace *v1alpha1.PathTr
 	}()
 	ctx, cancel := context.WithTimeout(ctx, traceWithin)
 	defer cancel()
-	seen(trace)
+	f.seen(trace)
 	version := trace.ResourceVersion
 	for trace.Status.End == nil {
 		select {
@@ -138,12 +146,26 @@ func runTrace(ctx context.Context, c *objects.Connection, trace *v1alpha1.PathTr
 			return fmt.Errorf("wait for the trace: %w", err)
 		}
 		if trace.ResourceVersion != version {
-			seen(trace)
+			f.seen(trace)
 			version = trace.ResourceVersion
 		}
+		f.lookEarly(ctx, trace)
 	}
 	return nil
 }
 
+// lookEarly shows what nodes have reported. What can't be read now is shown at the end, and one who may not read it is not asked again.
+func (f *follower) lookEarly(ctx context.Context, trace *v1alpha1.PathTrace) {
+	if f.early == nil || trace.Status.End != nil {
+		return
+	}
+	switch now, err := f.early(ctx, trace); {
+	case apierrors.IsForbidden(err):
+		f.early = nil
+	case err == nil && now != nil:
+		f.seen(now)
+	}
+}
+
 // nobody looks at a trace that has not finished.
-func nobody(*v1alpha1.PathTrace) {}
+var nobody = follower{seen: func(*v1alpha1.PathTrace) {}}

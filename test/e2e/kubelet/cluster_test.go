@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/causeway-net/causeway/api/v1alpha1"
 	"github.com/causeway-net/causeway/controllers"
 	"github.com/causeway-net/causeway/test/cluster"
+	"github.com/causeway-net/causeway/test/lab/machine"
 	"github.com/causeway-net/causeway/test/nextrelease"
 )
 
@@ -124,15 +126,21 @@ func (f *fixture) allIsWell() {
 	}
 }
 
-// check asks kubectl's plugin whether all is well, and again with a firewall on node3 that somebody has forgotten.
+// check asks kubectl's plugin whether all is well, and again with a firewall on node3 that somebody has forgotten. A check that was
+// killed before leaves its namespace, which the first one lets be, since it is young, and the second one takes away.
 func (f *fixture) check() {
+	left := f.killedCheck()
 	f.allIsWell()
+	if young := f.kubectl("get", "namespace", left, "-o", "jsonpath={.status.phase}"); young != "Active" {
+		f.t.Errorf("the namespace %s of a check that may still run is %s after another check", left, young)
+	}
+	f.kubectl("annotate", "namespace", left, "causeway.dev/check-lasts=1s", "--overwrite")
 	n := f.Nodes[2]
 	if _, err := n.Run(f.t.Context(), "nft", "table inet forgotten { chain forward { type filter hook forward priority 0; ip daddr 10.211.0.0/16 tcp dport 8480 drop; }; }"); err != nil {
 		f.t.Fatal(err)
 	}
 	out, err := f.Command(f.t.Context(), "kubectl-causeway", "check")
-	for _, want := range []string{"pod to pod, from a pod on node3 to node1", "Node node3 reaches no other by IPv4, and none reaches it", "A packet from the pod on node", "dropped by nftables on node node3: table inet forgotten"} {
+	for _, want := range []string{"Taking away what killed checks have left: " + left + ".", "pod to pod, from a pod on node3 to node1", "Node node3 reaches no other by IPv4, and none reaches it", "A packet from the pod on node", "dropped by nftables on node node3: table inet forgotten"} {
 		if err == nil || !strings.Contains(out, want) {
 			f.t.Errorf("want %q: %v\n%s", want, err, out)
 		}
@@ -140,9 +148,41 @@ func (f *fixture) check() {
 	if _, err := n.Run(f.t.Context(), "nft", "delete table inet forgotten"); err != nil {
 		f.t.Fatal(err)
 	}
-	if left := f.kubectl("get", "namespaces", "-l", "causeway.dev/check", "-o", "name"); left != "" {
-		f.t.Errorf("left of the checks: %s", left)
+	f.eventually("nothing is left of the checks", func() error {
+		out, err := f.Command(f.t.Context(), "kubectl", "get", "namespaces", "-l", "causeway.dev/check", "-o", "name")
+		if left := strings.TrimSpace(out); err == nil && left != "" {
+			err = errors.New("there is " + left)
+		}
+		return err
+	})
+}
+
+// killedCheck kills a check with SIGKILL while it waits for its pods, whose image nobody has, and returns the name of its namespace.
+func (f *fixture) killedCheck() string {
+	c := exec.CommandContext(f.t.Context(), f.Bin("kubectl-causeway"), "check", "--image=localhost/nobody-has-this:1")
+	c.Env = append(os.Environ(), f.Environment()...)
+	out := &machine.Buffer{}
+	c.Stdout, c.Stderr = out, out
+	if err := c.Start(); err != nil {
+		f.t.Fatal(err)
 	}
+	var namespaces corev1.NamespaceList
+	f.eventually("a check has made its pods", func() error {
+		var pods corev1.PodList
+		err := f.Client.List(f.t.Context(), &namespaces, client.HasLabels{"causeway.dev/check"})
+		if err == nil && len(namespaces.Items) == 1 {
+			err = f.Client.List(f.t.Context(), &pods, client.InNamespace(namespaces.Items[0].Name))
+		}
+		if err == nil && len(pods.Items) != len(f.Nodes) {
+			err = fmt.Errorf("there are %d namespaces and %d pods, and it says %q", len(namespaces.Items), len(pods.Items), out)
+		}
+		return err
+	})
+	if err := c.Process.Kill(); err != nil {
+		f.t.Fatalf("kill the check: %v: it says %q", err, out)
+	}
+	_ = c.Wait() // it was killed
+	return namespaces.Items[0].Name
 }
 
 // speak turns the mesh of BGP sessions on and off. The speakers listen on port 179 and have no other right.

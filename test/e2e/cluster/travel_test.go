@@ -106,6 +106,29 @@ func lenderOf(t *testing.T, l *lab.Lab, a netip.Addr, block int) string {
 	return b.Spec.Node
 }
 
+// unusedBeside returns an address in the block of a pod's address that no pod has.
+func unusedBeside(t *testing.T, l *lab.Lab, p *lab.Pod, block int) netip.Addr {
+	t.Helper()
+	var records v1alpha1.WorkloadEndpointList
+	if err := l.Client.List(t.Context(), &records); err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for _, r := range records.Items {
+		for _, a := range r.Spec.Addresses {
+			used[a] = true
+		}
+	}
+	around := netip.PrefixFrom(p.Addresses[0], block).Masked()
+	for a := p.Addresses[0].Next(); around.Contains(a.Next()); a = a.Next() {
+		if !used[netip.PrefixFrom(a, a.BitLen()).String()] {
+			return a
+		}
+	}
+	t.Fatalf("all addresses of %s after %s are in use", around, p.Addresses[0])
+	return netip.Addr{}
+}
+
 func twoPodsAskForOneAddress(t *testing.T, l *lab.Lab) {
 	ctx := t.Context()
 	ask := lab.PodOptions{Annotations: map[string]string{v1alpha1.AnnotationIPs: "10.78.0.120"}}
@@ -151,7 +174,11 @@ func twoPodsAskForOneAddress(t *testing.T, l *lab.Lab) {
 // has borrowed it; without a route there they would go round between this node and the lender. The next pod has the address again.
 func borrowedAddressWithoutAPod(t *testing.T, l *lab.Lab) {
 	ctx := t.Context()
-	address := netip.MustParseAddr("10.78.0.149")
+	peers := []*lab.Pod{l.MustStartPod(t, 0, "default/near-lender"), l.MustStartPod(t, 1, "default/elsewhere"), l.MustStartPod(t, 2, "default/near")}
+	address := unusedBeside(t, l, peers[0], 28)
+	if lender := lenderOf(t, l, address, 28); lender != l.Nodes[0].Name {
+		t.Fatalf("the block around %s is of %s", address, lender)
+	}
 	ask := lab.PodOptions{Annotations: map[string]string{v1alpha1.AnnotationIPs: address.String()}}
 	start := func(node int, name string) *lab.Pod {
 		t.Helper()
@@ -167,9 +194,7 @@ func borrowedAddressWithoutAPod(t *testing.T, l *lab.Lab) {
 			t.Fatal(err)
 		}
 	}
-	peers := []*lab.Pod{l.MustStartPod(t, 0, "default/near-lender"), l.MustStartPod(t, 1, "default/elsewhere"), l.MustStartPod(t, 2, "default/near")}
-	stop(start(0, "nobody-1")) // the block around the address is node 0's
-	borrower := start(2, "nobody-2")
+	borrower := start(2, "nobody-1")
 	l.AwaitMatrix(t, append(peers, borrower))
 	if err := l.StopController("controller", syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -193,7 +218,7 @@ func borrowedAddressWithoutAPod(t *testing.T, l *lab.Lab) {
 	}
 	var again *lab.Pod
 	l.Eventually(t, lab.Settle, "the next pod gets the address", func() (err error) {
-		again, err = l.StartPod(ctx, l.Nodes[2], "default/nobody-3", ask)
+		again, err = l.StartPod(ctx, l.Nodes[2], "default/nobody-2", ask)
 		return err
 	})
 	l.AwaitMatrix(t, append(peers, again))

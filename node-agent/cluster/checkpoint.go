@@ -72,13 +72,29 @@ func (f File) Save(content any, now time.Time) error {
 		return fmt.Errorf("write checkpoint %s: %w", f.Path, err)
 	}
 	temporary := filepath.Join(filepath.Dir(f.Path), "."+filepath.Base(f.Path)+".new")
-	if err := os.WriteFile(temporary, append(append(head, '\n'), body...), 0o600); err != nil {
+	if err := writeParts(temporary, append(head, '\n'), body); err != nil {
 		return fmt.Errorf("write checkpoint %s: %w", f.Path, err)
 	}
 	if err := os.Rename(temporary, f.Path); err != nil {
 		return fmt.Errorf("write checkpoint %s: %w", f.Path, err)
 	}
 	return nil
+}
+
+// writeParts writes a file. The parts are large, so they are not copied into one.
+func writeParts(path string, parts ...[]byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err //nolint:wrapcheck // it names the file
+	}
+	var failure error
+	for _, part := range parts {
+		if _, err := file.Write(part); err != nil {
+			failure = err
+			break
+		}
+	}
+	return errors.Join(failure, file.Close())
 }
 
 // ErrNoCheckpoint says that there is no file, as after a reboot.

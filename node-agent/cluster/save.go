@@ -58,7 +58,9 @@ func (v *View) Snapshot() *SavedView {
 	if v.origin == Nowhere {
 		return nil
 	}
-	out := &SavedView{Networks: map[string][]netip.Prefix{}, Namespaces: map[string]Namespace{}, Node: v.shown.node}
+	out := &SavedView{
+		Blocks: make([]SavedBlock, 0, len(v.shown.blocks)), Networks: maps.Clone(v.shown.networks), Namespaces: maps.Clone(v.shown.namespaces), Node: v.shown.node,
+	}
 	for _, p := range v.shown.pools {
 		pool := p.Object.DeepCopy()
 		pool.TypeMeta, pool.ManagedFields = metav1.TypeMeta{}, nil
@@ -73,12 +75,6 @@ func (v *View) Snapshot() *SavedView {
 	out.Reserved = reservation.Union(slices.Collect(maps.Values(v.shown.reservations))...).Texts()
 	for pod, addresses := range v.shown.remembered {
 		out.Remembered = append(out.Remembered, SavedMemory{Namespace: pod.Namespace, Pod: pod.Name, Addresses: addresses})
-	}
-	for name, addresses := range v.shown.networks {
-		out.Networks[name] = addresses
-	}
-	for name, n := range v.shown.namespaces {
-		out.Namespaces[name] = n
 	}
 	return out
 }

@@ -32,7 +32,10 @@ func (t *table) fill(c *conn) error {
 }
 
 func (t *table) fillOnce(c *conn) error {
-	t.routes, t.extra = make(map[netip.Prefix]route, len(t.routes)), nil
+	if t.extra = nil; t.routes == nil {
+		t.routes = map[netip.Prefix]route{}
+	}
+	clear(t.routes) // which keeps its memory: there will be about as many again
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
 		for _, protocol := range []byte{names.RouteProtocol, names.BGPRouteProtocol} {
 			request := make([]byte, unix.SizeofRtMsg)

@@ -25,8 +25,18 @@ func (p *Planner) Plan() Plan {
 		out.Routes = append(out.Routes, c.route(dst))
 	}
 	slices.SortFunc(out.Routes, func(a, b Route) int { return ComparePrefixes(a.Dst, b.Dst) })
-	out.Neighbours = slices.SortedFunc(maps.Keys(p.neighbours), compareNeighbours)
-	out.FDB = slices.SortedFunc(maps.Keys(p.fdb), compareFDB)
+	out.Neighbours = sortedKeys(p.neighbours, compareNeighbours)
+	out.FDB = sortedKeys(p.fdb, compareFDB)
+	return out
+}
+
+// sortedKeys takes no more memory than the keys, which are many in a large cluster.
+func sortedKeys[K comparable](m map[K]int, compare func(a, b K) int) []K {
+	if len(m) == 0 {
+		return nil
+	}
+	out := slices.AppendSeq(make([]K, 0, len(m)), maps.Keys(m))
+	slices.SortFunc(out, compare)
 	return out
 }
 

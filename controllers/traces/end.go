@@ -136,7 +136,22 @@ func (t *teller) answered() *v1alpha1.PathEnd {
 	if h == nil || h.Packet.Kind == kindReset {
 		return nil
 	}
-	return &v1alpha1.PathEnd{Result: v1alpha1.PathAnswered, Node: t.answerer(), Message: fmt.Sprintf("The pod got the answer: %s from %s.%s", h.Packet.Kind, h.Packet.Source, t.forwarded())}
+	return &v1alpha1.PathEnd{Result: v1alpha1.PathAnswered, Node: t.answerer(), Message: fmt.Sprintf("The pod got the answer: %s from %s.%s%s", h.Packet.Kind, h.Packet.Source, t.forwarded(), t.masqueraded())}
+}
+
+// masqueraded says where the hops of live packets end because the packet got another source.
+func (t *teller) masqueraded() string {
+	requests := t.of(legRequest)
+	at := slices.IndexFunc(requests, func(h v1alpha1.PathHop) bool { return addressIn(h.Packet.Source) != t.f.Source.Address })
+	if !t.f.Probe.Observe || at < 0 {
+		return ""
+	}
+	h := requests[at]
+	text := fmt.Sprintf(" From node %s on the packet has the source %s instead of the pod's address (masquerading).", h.Node, h.Packet.Source)
+	if len(t.have) > 1 {
+		text += " Live packets are looked for by the pod's address, so what other nodes saw of it is not shown; trace without observe shows that."
+	}
+	return text
 }
 
 // forwarded says which endpoint of the Service the packet went to, as far as it was seen.

@@ -17,7 +17,7 @@ func (t *teller) lost(h v1alpha1.PathHop, what string) v1alpha1.PathEnd {
 	}
 	if rewritten := h.Leg == legRequest && addressIn(h.Packet.Source) != t.f.Source.Address; rewritten && t.f.Probe.Observe {
 		return v1alpha1.PathEnd{Result: v1alpha1.PathDelivered, Node: h.Node, Cause: causeNoAnswer,
-			Message: fmt.Sprintf("%s left node %s by %s with the source %s, and no answer came. Live packets are followed by the pod's own address, so not beyond that node.", what, h.Node, h.Interface, h.Packet.Source)}
+			Message: fmt.Sprintf("%s left node %s by %s, and no answer came.%s", what, h.Node, h.Interface, t.masqueraded())}
 	}
 	if h.Packet.Outer != nil {
 		return t.onTheWire(h, what, h.Packet.Outer.Destination, t.Fact(h.Node, func(r *v1alpha1.RouteFact) bool {

@@ -205,6 +205,10 @@ func TestLivePacketsToAService(t *testing.T) {
 		"answered": {seen: []v1alpha1.SeenPacket{came, went, answer}, result: v1alpha1.PathAnswered,
 			message: "Service default/db forwarded the packet to 10.0.1.1:8080, pod default/b on node n2."},
 		"answered by an endpoint that is not ready": {seen: []v1alpha1.SeenPacket{came, answer}, result: v1alpha1.PathAnswered, message: "from 10.96.0.1:80."},
+		"masqueraded and answered": {seen: []v1alpha1.SeenPacket{came, between(packet(out, "eth0", 63), "192.0.2.1:4000", "10.0.1.1:8080"), answer}, result: v1alpha1.PathAnswered,
+			message: "From node n1 on the packet has the source 192.0.2.1:4000 instead of the pod's address (masquerading). Live packets are looked for by the pod's address"},
+		"masqueraded without an answer": {seen: []v1alpha1.SeenPacket{came, between(packet(out, "eth0", 63), "192.0.2.1:4000", "10.0.1.1:8080")}, result: v1alpha1.PathDelivered, cause: causeNoAnswer,
+			message: "left node n1 by eth0, and no answer came. From node n1 on"},
 		"not seen again":     {seen: []v1alpha1.SeenPacket{came}, result: v1alpha1.PathUnknown, cause: causeEndpoint, message: "did not go on to one of the 1 ready endpoints"},
 		"too many endpoints": {seen: []v1alpha1.SeenPacket{came}, unlisted: 7, result: v1alpha1.PathUnknown, cause: causeEndpoint, message: "(7 more are ready)"},
 	} {

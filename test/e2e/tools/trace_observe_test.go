@@ -32,7 +32,8 @@ func observe(t *testing.T, l *lab.Lab, pods []*lab.Pod) {
 	t.Run("masqueraded", func(t *testing.T) {
 		to := l.Outside.V4.String()
 		pinging(t, pods[0], to)
-		await(t, l, 0, []string{"trace", "pod-0", to, "--observe"}, "NAT: source "+pods[0].V4().String()+" became "+l.Nodes[0].V4.String(), "Answered")
+		await(t, l, 0, []string{"trace", "pod-0", to, "--observe"}, "NAT: source "+pods[0].V4().String()+" became "+l.Nodes[0].V4.String(), "Answered",
+			"From node node1 on the packet has the source "+l.Nodes[0].V4.String())
 	})
 	t.Run("a Service", func(t *testing.T) { observeService(t, l, pods) })
 	t.Run("a connection", func(t *testing.T) {

@@ -70,32 +70,34 @@ func FuzzIncremental(f *testing.F) {
 	for seed := range uint64(300) {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, seed uint64) {
-		r := rand.New(rand.NewPCG(seed, 1))
-		in := unique(chaos(r))
-		other := unique(chaos(r))
-		other.Node, other.V4, other.V6, other.Fabric = in.Node, in.V4, in.V6, in.Fabric
-		planner, shown := New(in), state(New(in).Plan())
-		for range 12 {
-			fits := step(r, planner, &in, other)
-			want := Make(in)
-			if !fits { // all is planned anew, and applied as a whole
-				planner = New(in)
-				shown = state(want)
-			}
-			shown.change(planner.Flush())
-			shown.unlink(in.Endpoints, want.KeepTo)
-			if have := planner.Plan(); have.String() != want.String() {
-				t.Fatalf("one at a time:\n%s\nat once:\n%s", have, want)
-			}
-			if have, want := planner.Counts(), CountRoutes(want.Routes); !slices.Equal(have, want) {
-				t.Fatalf("counted %v, there are %v", have, want)
-			}
-			if want := state(want); !reflect.DeepEqual(shown, want) {
-				t.Fatalf("the changes lead to\n%v\nnot to\n%v\nof %s", shown, want, planner.Plan())
-			}
+	f.Fuzz(incremental)
+}
+
+func incremental(t *testing.T, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	in := unique(chaos(r))
+	other := unique(chaos(r))
+	other.Node, other.V4, other.V6, other.Fabric = in.Node, in.V4, in.V6, in.Fabric
+	planner, shown := New(in), state(New(in).Plan())
+	for range 12 {
+		fits := step(r, planner, &in, other)
+		want := Make(in)
+		if !fits { // all is planned anew, and applied as a whole
+			planner = New(in)
+			shown = state(want)
 		}
-	})
+		shown.change(planner.Flush())
+		shown.unlink(in.Endpoints, want.KeepTo)
+		if have := planner.Plan(); have.String() != want.String() {
+			t.Fatalf("one at a time:\n%s\nat once:\n%s", have, want)
+		}
+		if have, want := planner.Counts(), CountRoutes(want.Routes); !slices.Equal(have, want) {
+			t.Fatalf("counted %v, there are %v", have, want)
+		}
+		if want := state(want); !reflect.DeepEqual(shown, want) {
+			t.Fatalf("the changes lead to\n%v\nnot to\n%v\nof %s", shown, want, planner.Plan())
+		}
+	}
 }
 
 // step changes one thing, in the input and by the planner's methods. It reports whether the planner can take it.

@@ -1,6 +1,9 @@
 package plan
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // A node announces neighbouring blocks as one prefix. For the plan, such a learned prefix stands for the blocks: each of them keeps a route of its
 // own, so the kernel's routes stay as they are while the announced prefixes change. What is believed of a block is believed of a
@@ -53,7 +56,7 @@ func (p *Planner) learnedOver(b Block) ([]netip.Addr, bool) {
 	}
 	for bits := b.CIDR.Bits() - 1; bits > 0; bits-- {
 		if hops, over, ok := p.learnedAt(b.CIDR.Addr(), bits); ok {
-			if _, joined := p.joined(over); joined {
+			if blocks, joined := p.joined(over); joined && slices.ContainsFunc(blocks, func(o Block) bool { return o.CIDR == b.CIDR }) {
 				return hops, true
 			}
 		}

@@ -15,7 +15,7 @@ func (p *Planner) Plan() Plan {
 	out.EndpointMTU = p.EndpointMTU()
 	out.Keep = slices.Sorted(maps.Keys(p.keep))
 	for _, b := range p.own {
-		if b.CIDR.IsSingleIP() && p.held[b.CIDR] {
+		if _, routed := p.routes[b.CIDR]; b.CIDR.IsSingleIP() && p.held[b.CIDR] && !routed {
 			out.KeepTo = append(out.KeepTo, b.CIDR)
 		}
 	}

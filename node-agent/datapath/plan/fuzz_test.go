@@ -108,6 +108,9 @@ func step(r *rand.Rand, p *Planner, in *Input, other Input) bool {
 			return true
 		}
 		b := other.Blocks[r.IntN(len(other.Blocks))]
+		if slices.ContainsFunc(in.Blocks, func(o *Block) bool { return o.CIDR.Addr() == b.CIDR.Addr() && o.CIDR != b.CIDR }) {
+			return true
+		}
 		in.Blocks = append(slices.DeleteFunc(slices.Clone(in.Blocks), func(o *Block) bool { return o.CIDR == b.CIDR }), b)
 		return p.SetBlock(b)
 	case 1:
@@ -147,13 +150,14 @@ func step(r *rand.Rand, p *Planner, in *Input, other Input) bool {
 	return true
 }
 
-// unique leaves one block of each CIDR, and one learned route of each destination, as the API and the speaker do.
+// unique leaves one block of each first address, which stands for its node's end of a tunnel, and one learned route of each destination, as
+// the API and the speaker do.
 func unique(in Input) Input {
-	blocks, learned := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
+	blocks, learned := map[netip.Addr]bool{}, map[netip.Prefix]bool{}
 	in.Blocks = slices.DeleteFunc(in.Blocks, func(b *Block) bool {
 		b, ok := usable(b)
-		again := blocks[b.CIDR]
-		blocks[b.CIDR] = true
+		again := ok && blocks[b.CIDR.Addr()]
+		blocks[b.CIDR.Addr()] = true
 		return again || !ok
 	})
 	for i := range in.Blocks {

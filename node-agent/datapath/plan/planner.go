@@ -220,7 +220,8 @@ func usable(b *Block) (*Block, bool) {
 }
 
 func compareBlocks(a, b *Block) int {
-	return cmp.Or(a.Created.Compare(b.Created), ComparePrefixes(a.CIDR, b.CIDR), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Pool, b.Pool))
+	return cmp.Or(a.Created.Compare(b.Created), ComparePrefixes(a.CIDR, b.CIDR), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Lender, b.Lender),
+		slices.CompareFunc(a.NodeAddresses, b.NodeAddresses, netip.Addr.Compare))
 }
 
 func (p *Planner) node(name string) *node {

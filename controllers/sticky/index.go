@@ -1,7 +1,6 @@
 package sticky
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -20,9 +19,11 @@ type index struct {
 	mu sync.Mutex
 	// queue is nil while this controller does not lead.
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
-	// records are a pod's, by the pod and their own names; podOf is the other way round.
-	records map[types.NamespacedName]map[types.NamespacedName]sticky.Record
-	podOf   map[types.NamespacedName]types.NamespacedName
+	// records are a pod's, by the pod; podOf has the pod's name by the record, whose namespace is the same. A large cluster has many.
+	records map[types.NamespacedName][]sticky.Record
+	podOf   map[types.NamespacedName]string
+	// sticky are the pools that remember addresses.
+	sticky map[string]bool
 	// memories are by the pod, holders the pods that an address is remembered for.
 	memories map[types.NamespacedName]sticky.Memory
 	holders  map[netip.Addr]types.NamespacedName
@@ -31,16 +32,16 @@ type index struct {
 }
 
 func newIndex() *index {
-	return &index{records: map[types.NamespacedName]map[types.NamespacedName]sticky.Record{}, podOf: map[types.NamespacedName]types.NamespacedName{},
+	return &index{records: map[types.NamespacedName][]sticky.Record{}, podOf: map[types.NamespacedName]string{}, sticky: map[string]bool{},
 		memories: map[types.NamespacedName]sticky.Memory{}, holders: map[netip.Addr]types.NamespacedName{}, stuck: map[netip.Addr]blockplan.Stuck{}}
 }
 
-// lead notes that this controller leads now: all pods are looked at.
+// lead notes that this controller leads now: all pods are looked at that something is to be remembered for, or is.
 func (x *index) lead(q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.queue = q
-	x.wakeAll(func(types.NamespacedName) bool { return true })
+	x.wakeAll(x.matters)
 }
 
 // recorded notes a record that has come or gone. Whoever else an address of it is remembered for is looked at too.
@@ -53,32 +54,46 @@ func (x *index) recorded(record types.NamespacedName, pod string, e blockplan.En
 			x.wake(of)
 		}
 	}
+	if name, known := x.podOf[record]; known {
+		x.forget(record, types.NamespacedName{Namespace: record.Namespace, Name: name})
+	}
 	if !there {
-		of, known := x.podOf[record]
-		if !known {
-			return
-		}
-		delete(x.podOf, record)
-		if delete(x.records[of], record); len(x.records[of]) == 0 {
-			delete(x.records, of)
-		}
-		x.wake(of)
 		return
 	}
 	if _, _, ok := sticky.Split(pod); !ok {
 		return
 	}
 	of := types.NamespacedName{Namespace: record.Namespace, Name: pod}
-	r := sticky.Record{Name: record.Name, Node: e.Node()}
+	r := sticky.Record{Name: record.Name, Node: e.Node(), Addresses: make([]sticky.Address, 0, len(addresses))}
 	pools := e.Pools()
 	for i, a := range addresses {
 		r.Addresses = append(r.Addresses, sticky.Address{Addr: a, Pool: pools[i]})
 	}
-	if x.records[of] == nil {
-		x.records[of] = map[types.NamespacedName]sticky.Record{}
+	x.records[of], x.podOf[record] = append(x.records[of], r), pod
+	if x.matters(of) {
+		x.wake(of)
 	}
-	x.records[of][record], x.podOf[record] = r, of
-	x.wake(of)
+}
+
+// forget drops a pod's record.
+func (x *index) forget(record, of types.NamespacedName) {
+	if x.matters(of) {
+		x.wake(of)
+	}
+	delete(x.podOf, record)
+	left := slices.DeleteFunc(x.records[of], func(r sticky.Record) bool { return r.Name == record.Name })
+	if x.records[of] = left; len(left) == 0 {
+		delete(x.records, of)
+	}
+}
+
+// matters says whether there can be anything to decide for a pod: something is remembered, or it has an address of a pool that remembers. It is
+// asked for every record of the cluster, so nothing else is looked at.
+func (x *index) matters(pod types.NamespacedName) bool {
+	_, remembered := x.memories[pod]
+	return remembered || slices.ContainsFunc(x.records[pod], func(r sticky.Record) bool {
+		return slices.ContainsFunc(r.Addresses, func(a sticky.Address) bool { return x.sticky[a.Pool] })
+	})
 }
 
 // remembered notes what is remembered for a pod; nil for nothing.
@@ -124,11 +139,19 @@ func (x *index) setChanged(set types.NamespacedName) {
 	})
 }
 
-// poolChanged wakes the pods that have, or are remembered with, addresses of a pool.
-func (x *index) poolChanged(pool string) {
+// poolChanged wakes the pods that have, or are remembered with, addresses of a pool. Where the pool neither remembers addresses nor did before,
+// these are the pods that something is remembered for.
+func (x *index) poolChanged(pool string, remembers bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	did := x.sticky[pool]
+	if x.sticky[pool] = remembers; !remembers {
+		delete(x.sticky, pool)
+	}
 	x.wakeAll(func(pod types.NamespacedName) bool {
+		if _, remembered := x.memories[pod]; !did && !remembers && !remembered {
+			return false
+		}
 		for _, a := range x.memories[pod].Addresses {
 			if a.Pool == pool {
 				return true
@@ -149,7 +172,7 @@ func (x *index) poolChanged(pool string) {
 func (x *index) recordsOf(pod types.NamespacedName) (out []sticky.Record) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for r := range maps.Values(x.records[pod]) {
+	for _, r := range x.records[pod] {
 		r.Addresses = slices.Clone(r.Addresses)
 		out = append(out, r)
 	}

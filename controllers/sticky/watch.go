@@ -59,9 +59,9 @@ func (r *Reconciler) statefulSet(before, after *appsv1.StatefulSet) {
 func (r *Reconciler) pool(before, after *v1alpha1.IPPool) {
 	switch {
 	case after == nil:
-		r.poolChanged(before.Name)
+		r.poolChanged(before.Name, false)
 	case before == nil || matters(before) != matters(after):
-		r.poolChanged(after.Name)
+		r.poolChanged(after.Name, matters(after).sticky)
 	}
 }
 

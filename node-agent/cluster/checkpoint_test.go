@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,8 +152,8 @@ func TestTheIdentityTellsClustersApart(t *testing.T) {
 func TestAKeeperWritesRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := testFile(t)
-		reads := 0
-		k := NewKeeper(f, func() any { reads++; return map[string]int{"reads": reads} }, logr.Discard())
+		var reads atomic.Int64
+		k := NewKeeper(f, func() any { return map[string]int64{"reads": reads.Add(1)} }, logr.Discard())
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); k.Run(ctx) }()
@@ -161,28 +162,28 @@ func TestAKeeperWritesRarely(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		synctest.Wait()
-		if reads != 2 && reads != 1 {
-			t.Errorf("%d writes in ten seconds, want one in five", reads)
+		if n := reads.Load(); n != 2 && n != 1 {
+			t.Errorf("%d writes in ten seconds, want one in five", n)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		quiet := reads
+		quiet := reads.Load()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if reads != quiet {
-			t.Errorf("%d writes in a quiet hour", reads-quiet)
+		if n := reads.Load(); n != quiet {
+			t.Errorf("%d writes in a quiet hour", n-quiet)
 		}
 		k.Wake(time.Minute)
 		k.Wake(time.Second) // something more important
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if reads != quiet+1 {
-			t.Errorf("a more urgent change waits for the one before: %d writes", reads-quiet)
+		if n := reads.Load(); n != quiet+1 {
+			t.Errorf("a more urgent change waits for the one before: %d writes", n-quiet)
 		}
 		k.Wake(time.Minute)
 		cancel()
 		<-done
-		var got map[string]int
+		var got map[string]int64
 		if _, err := f.Load(&got); err != nil || got["reads"] != quiet+2 {
 			t.Errorf("the agent ended without saving: %v, %v", got, err)
 		}

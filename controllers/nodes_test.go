@@ -177,6 +177,7 @@ func TestTaintOfANewNode(t *testing.T) {
 	ready(metav1.ConditionTrue)
 	stays("a report without a live agent is of an earlier life of the node")
 	ready(metav1.ConditionFalse)
+	stays("the report is of a node that is not ready") // the controller hears of it before it hears of the lease
 	w.renew("n1", 3600)
 	stays("the agent lives, but the kernel does not show its plan")
 	ready(metav1.ConditionTrue)

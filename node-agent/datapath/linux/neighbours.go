@@ -69,6 +69,11 @@ type resolved struct {
 
 // readResolved reads the permanent neighbours and FDB entries of our tunnels.
 func (a *Applier) readResolved() (resolved, error) {
+	return rtnl.Whole(a.readResolvedOnce)
+}
+
+// readResolvedOnce begins with nothing: what an interrupted dump showed may be gone.
+func (a *Applier) readResolvedOnce() (resolved, error) {
 	found := resolved{map[plan.Neighbour]bool{}, map[plan.FDBEntry]bool{}}
 	for _, k := range kinds {
 		l, ok := a.last.links[k.device()]
@@ -76,7 +81,7 @@ func (a *Applier) readResolved() (resolved, error) {
 			continue
 		}
 		for _, family := range []byte{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
-			if _, err := rtnl.Whole(func() (struct{}, error) { return struct{}{}, a.dumpResolved(family, l, &found) }); err != nil {
+			if err := a.dumpResolved(family, l, &found); err != nil {
 				return found, fmt.Errorf("list neighbours of %s: %w", k.device(), err)
 			}
 		}

@@ -10,7 +10,9 @@ import (
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,43 +34,36 @@ func WaitForDefinitions(ctx context.Context, cfg *rest.Config, limit time.Durati
 	if err != nil {
 		return fmt.Errorf("set up the question which kinds the API server serves: %w", err)
 	}
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	var last error
-	for {
-		err := definitionsServed(limited, server, kindsOf(scheme))
-		if err == nil {
-			return nil
-		}
-		if last == nil {
+	kinds := kindsOf(scheme)
+	var missing error
+	err = wait.PollUntilContextTimeout(ctx, definitionsPause, limit, true, func(limited context.Context) (bool, error) {
+		err := definitionsServed(limited, server, kinds)
+		if err != nil && missing == nil {
 			log.Info("Waiting for the API server to serve the kinds of Causeway", "why", err.Error(), "limit", limit.String())
 		}
-		if last == nil || limited.Err() == nil { // the answer to a question that the limit has cut off says nothing
-			last = err
+		if missing == nil || limited.Err() == nil { // the answer to a question that the limit has cut off says nothing
+			missing = err
 		}
-		select {
-		case <-limited.Done():
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return fmt.Errorf("waited %s for the definitions of Causeway: %w", limit, last)
-		case <-time.After(definitionsPause):
-		}
+		return err == nil, nil
+	})
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("waited %s for the definitions of Causeway: %w", limit, missing)
 	}
+	return err //nolint:wrapcheck // nil, or the caller's own end
 }
 
 // definitionsServed returns an error that names the kinds that the API server does not serve.
 func definitionsServed(ctx context.Context, server discovery.ServerResourcesInterfaceWithContext, kinds []string) error {
 	served, err := server.ServerResourcesForGroupVersionWithContext(ctx, v1alpha1.GroupVersion.String())
-	if err != nil && !apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err):
+		served = &metav1.APIResourceList{}
+	case err != nil:
 		return fmt.Errorf("ask the API server which kinds of %s it serves: %w", v1alpha1.GroupVersion, err)
 	}
-	missing := slices.Clone(kinds)
-	if err == nil {
-		for _, r := range served.APIResources {
-			missing = slices.DeleteFunc(missing, func(kind string) bool { return kind == r.Kind })
-		}
-	}
+	missing := slices.DeleteFunc(slices.Clone(kinds), func(kind string) bool {
+		return slices.ContainsFunc(served.APIResources, func(r metav1.APIResource) bool { return r.Kind == kind })
+	})
 	if len(missing) > 0 {
 		return fmt.Errorf("the API server does not serve %s of %s; apply the definitions (the Helm chart has them, and so has config/crd)", strings.Join(missing, ", "), v1alpha1.GroupVersion)
 	}

@@ -42,6 +42,9 @@ type ProbeSpec struct {
 	Endpoints []ProbeEndpoint `json:"endpoints,omitempty"`
 }
 
+// MaxProbeEndpoints is how many endpoints a probe has at most: an agent's packet filter has room for no more.
+const MaxProbeEndpoints = 20
+
 // ProbeEndpoint is one endpoint of a Service.
 type ProbeEndpoint struct {
 	// +kubebuilder:validation:MaxLength=39

@@ -41,7 +41,7 @@ func (x *index) lead(q workqueue.TypedRateLimitingInterface[reconcile.Request]) 
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.queue = q
-	x.wakeAll(x.matters)
+	x.wakeAll(x.concerned)
 }
 
 // recorded notes a record that has come or gone. Whoever else an address of it is remembered for is looked at too.
@@ -70,14 +70,14 @@ func (x *index) recorded(record types.NamespacedName, pod string, e blockplan.En
 		r.Addresses = append(r.Addresses, sticky.Address{Addr: a, Pool: pools[i]})
 	}
 	x.records[of], x.podOf[record] = append(x.records[of], r), pod
-	if x.matters(of) {
+	if x.concerned(of) {
 		x.wake(of)
 	}
 }
 
 // forget drops a pod's record.
 func (x *index) forget(record, of types.NamespacedName) {
-	if x.matters(of) {
+	if x.concerned(of) {
 		x.wake(of)
 	}
 	delete(x.podOf, record)
@@ -87,9 +87,9 @@ func (x *index) forget(record, of types.NamespacedName) {
 	}
 }
 
-// matters says whether there can be anything to decide for a pod: something is remembered, or it has an address of a pool that remembers. It is
+// concerned says whether there can be anything to decide for a pod: something is remembered, or it has an address of a pool that remembers. It is
 // asked for every record of the cluster, so nothing else is looked at.
-func (x *index) matters(pod types.NamespacedName) bool {
+func (x *index) concerned(pod types.NamespacedName) bool {
 	_, remembered := x.memories[pod]
 	return remembered || slices.ContainsFunc(x.records[pod], func(r sticky.Record) bool {
 		return slices.ContainsFunc(r.Addresses, func(a sticky.Address) bool { return x.sticky[a.Pool] })

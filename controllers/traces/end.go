@@ -47,7 +47,7 @@ func unknown(node, cause, format string, args ...any) v1alpha1.PathEnd {
 // what the kernel of the last node that saw the packet would do with it.
 func (t *teller) end() v1alpha1.PathEnd {
 	node := t.f.Source.Node
-	source := t.have[node]
+	source := t.Seen[node]
 	if slices.Contains(t.silent, node) || source == nil {
 		return unknown(node, causeAgent, "The agent of node %s does not answer, so nothing was sent. Look at its pod: kubectl -n causeway-system get pods -o wide.", node)
 	}
@@ -77,7 +77,7 @@ func (t *teller) end() v1alpha1.PathEnd {
 
 // idle is a pod that sent nothing by itself.
 func (t *teller) idle() *v1alpha1.PathEnd {
-	source := t.have[t.f.Source.Node]
+	source := t.Seen[t.f.Source.Node]
 	if !t.f.Probe.Observe || source.Status.Flow != 0 || source.Status.State != v1alpha1.ObservationDone {
 		return nil
 	}
@@ -88,7 +88,7 @@ func (t *teller) idle() *v1alpha1.PathEnd {
 // overrun is so much traffic that what is not seen proves nothing.
 func (t *teller) overrun() *v1alpha1.PathEnd {
 	for _, node := range t.inOrder() {
-		if t.have[node].Status.Overrun {
+		if t.Seen[node].Status.Overrun {
 			end := unknown(node, causeTooMuch, "So many packets match that the agent of node %s did not look at all of them; no answer was seen. Trace without observe: that sends a packet of its own.", node)
 			return &end
 		}
@@ -148,7 +148,7 @@ func (t *teller) masqueraded() string {
 	}
 	h := requests[at]
 	text := fmt.Sprintf(" From node %s on the packet has the source %s instead of the pod's address (masquerading).", h.Node, h.Packet.Source)
-	if len(t.have) > 1 {
+	if len(t.Seen) > 1 {
 		text += " Live packets are looked for by the pod's address, so what other nodes saw of it is not shown; trace without observe shows that."
 	}
 	return text
@@ -210,7 +210,7 @@ func (t *teller) answerer() string {
 
 func (t *teller) filtered() *v1alpha1.PathEnd {
 	for _, node := range t.inOrder() {
-		verdicts := t.have[node].Status.Verdicts
+		verdicts := t.Seen[node].Status.Verdicts
 		if len(verdicts) == 0 {
 			continue
 		}
@@ -261,7 +261,7 @@ func (t *teller) inOrder() []string {
 		}
 	}
 	var others []string
-	for node := range t.have {
+	for node := range t.Seen {
 		if !slices.Contains(nodes, node) {
 			others = append(others, node)
 		}
@@ -323,7 +323,7 @@ func (t *teller) size() string {
 
 // mtuOf is the MTU that an ICMP error tells.
 func (t *teller) mtuOf(h v1alpha1.PathHop) int32 {
-	for _, p := range t.have[h.Node].Status.Packets {
+	for _, p := range t.Seen[h.Node].Status.Packets {
 		if p.MTU > 0 {
 			return p.MTU
 		}

@@ -151,7 +151,7 @@ func (t *teller) onTheWire(h v1alpha1.PathHop, what, next string, r *v1alpha1.Ro
 		to = t.f.Block.Node // by a router, which we do not see
 	}
 	switch {
-	case to != "" && t.have[to] == nil && !slices.Contains(t.silent, to):
+	case to != "" && t.Seen[to] == nil && !slices.Contains(t.silent, to):
 		return v1alpha1.PathEnd{Result: v1alpha1.PathUnknown, Node: to, Cause: causeUnasked,
 			Message: fmt.Sprintf("%s left node %s by %s for node %s, which was not asked: a trace asks %d nodes at most. Name a pod on that node instead.", what, h.Node, h.Interface, to, mostNodes)}
 	case to != "" && slices.Contains(t.silent, to):
@@ -172,7 +172,7 @@ func (t *teller) onTheWire(h v1alpha1.PathHop, what, next string, r *v1alpha1.Ro
 
 // wrongMAC says whether a packet to an address of a node was sent to a hardware address that the node does not have.
 func (t *teller) wrongMAC(node, next string, r *v1alpha1.RouteFact) bool {
-	o := t.have[node]
+	o := t.Seen[node]
 	direct := r.Gateway == "" || r.Gateway == next
 	if o == nil || r.Neighbour == "" || !direct || len(o.Status.Links) == 0 {
 		return false
@@ -193,7 +193,7 @@ func (t *teller) wrongInside(h v1alpha1.PathHop, what string) *v1alpha1.PathEnd 
 
 // smallPassed says whether the small packet, which was sent after the large one, came to a node.
 func (t *teller) smallPassed(node string) bool {
-	o := t.have[node]
+	o := t.Seen[node]
 	return o != nil && slices.ContainsFunc(o.Status.Packets, func(p v1alpha1.SeenPacket) bool { return p.Leg == legRequest && !t.Sized(&p) })
 }
 

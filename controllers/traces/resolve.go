@@ -177,8 +177,8 @@ func (s *resolver) service(ctx context.Context) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// mostBackends is how many endpoints of a Service are looked at, and mostObserved how many where live packets are: agents take no more.
-const mostBackends, mostObserved = 32, 20
+// mostBackends is how many endpoints of a Service are looked at where a packet is sent to it.
+const mostBackends = 32
 
 // backends finds the pods behind the Service that are ready and of the family.
 func (s *resolver) backends(ctx context.Context, a netip.Addr) error {
@@ -189,7 +189,7 @@ func (s *resolver) backends(ctx context.Context, a netip.Addr) error {
 	}
 	unready, most := 0, mostBackends
 	if s.trace.Spec.Observe {
-		most = mostObserved
+		most = v1alpha1.MaxProbeEndpoints
 	}
 	for i := range slicesOf.Items {
 		port := s.backendPort(&slicesOf.Items[i])

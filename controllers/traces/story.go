@@ -22,7 +22,7 @@ func Tell(f *Facts, have map[string]*v1alpha1.PathObservation, silent []string) 
 	if f.End != nil {
 		return Story{End: *f.End}
 	}
-	t := teller{Sights: hops.Sights{Probe: f.Probe, Seen: have}, f: f, have: have, silent: silent}
+	t := teller{Sights: hops.Sights{Probe: f.Probe, Seen: have}, f: f, silent: silent}
 	t.hops = t.All()
 	return Story{Hops: t.hops[:min(len(t.hops), hops.Most)], End: t.end()}
 }
@@ -31,7 +31,6 @@ func Tell(f *Facts, have map[string]*v1alpha1.PathObservation, silent []string) 
 type teller struct {
 	hops.Sights
 	f      *Facts
-	have   map[string]*v1alpha1.PathObservation
 	silent []string
 	hops   []v1alpha1.PathHop
 }

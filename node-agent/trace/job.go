@@ -92,8 +92,8 @@ func parseProbe(p v1alpha1.ProbeSpec) (match.Probe, error) {
 	default:
 		return match.Probe{}, fmt.Errorf("the protocol %q is not known to this agent", p.Protocol)
 	}
-	if len(p.Endpoints) > mostEndpoints || len(p.Endpoints) > 0 && (!out.Live || out.Protocol == match.ICMP) {
-		return match.Probe{}, fmt.Errorf("this agent looks for live packets of TCP or UDP to at most %d endpoints", mostEndpoints)
+	if len(p.Endpoints) > v1alpha1.MaxProbeEndpoints || len(p.Endpoints) > 0 && (!out.Live || out.Protocol == match.ICMP) {
+		return match.Probe{}, fmt.Errorf("this agent looks for live packets of TCP or UDP to at most %d endpoints", v1alpha1.MaxProbeEndpoints)
 	}
 	for _, e := range p.Endpoints {
 		a, err := netip.ParseAddr(e.Address)
@@ -104,9 +104,6 @@ func parseProbe(p v1alpha1.ProbeSpec) (match.Probe, error) {
 	}
 	return out, nil
 }
-
-// mostEndpoints is how many endpoints of a Service the packet filter has room for.
-const mostEndpoints = 20
 
 // findPod believes the pod's own link alone: a pod is on this node, and has the address, if its link says so.
 func (t *Tracer) findPod(namespace, name string, address netip.Addr) (podLink, error) {

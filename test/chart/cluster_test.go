@@ -32,6 +32,7 @@ type cluster struct {
 	*controlplane.ControlPlane
 	t     *testing.T
 	dir   string
+	bin   string // the folder with our programs
 	nodes []string
 
 	mu    sync.Mutex
@@ -39,13 +40,7 @@ type cluster struct {
 	jobs  map[string]string // what each Job's container has printed
 
 	controlling sync.Mutex
-	controller  *controllerProcess
-}
-
-// controllerProcess is a run of the controller. ended is closed when the process has ended.
-type controllerProcess struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
+	controller  *controlplane.Daemon
 }
 
 func begin(t *testing.T) *cluster {
@@ -68,7 +63,7 @@ func begin(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(plane.Stop)
-	c := &cluster{ControlPlane: plane, t: t, dir: dir, nodes: []string{"n1", "n2"}, dirty: map[string]string{}, jobs: map[string]string{}}
+	c := &cluster{ControlPlane: plane, t: t, dir: dir, bin: bin, nodes: []string{"n1", "n2"}, dirty: map[string]string{}, jobs: map[string]string{}}
 	for _, name := range c.nodes {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelOSStable: "linux"}}}
 		must(t, c.Client.Create(t.Context(), node))
@@ -83,7 +78,7 @@ func begin(t *testing.T) *cluster {
 		cancel()
 		<-done
 		c.stopController()
-		if log, err := os.ReadFile(c.controllerLog()); err == nil && t.Failed() {
+		if log, err := os.ReadFile(filepath.Join(c.dir, "causeway-controller.log")); err == nil && t.Failed() {
 			t.Logf("the controller printed:\n%s", log)
 		}
 	})
@@ -160,47 +155,23 @@ func (c *cluster) workloads(ctx context.Context) map[string]workload {
 func (c *cluster) startController() {
 	c.controlling.Lock()
 	defer c.controlling.Unlock()
-	if c.controller != nil {
-		select {
-		case <-c.controller.ended:
-			c.controller = nil
-		default:
-			return
-		}
+	if c.controller != nil && c.controller.Exited() == nil {
+		return
 	}
 	kubeconfig, err := c.Kubeconfig("controller.kubeconfig", controlplane.ControllerUser, controlplane.AgentGroup, "system:authenticated")
 	if err != nil {
 		return
 	}
-	log, err := os.OpenFile(c.controllerLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return
+	if d, err := controlplane.StartDaemon(c.dir, filepath.Join(c.bin, "causeway-controller"), "--kubeconfig="+kubeconfig, "--leader-elect=false"); err == nil {
+		c.controller = d
 	}
-	defer log.Close() //nolint:errcheck // the process has its own handle
-	cmd := exec.Command(filepath.Join(root, "bin/causeway-controller"), "--kubeconfig="+kubeconfig, "--leader-elect=false")
-	cmd.Stderr = log
-	if cmd.Start() != nil {
-		return
-	}
-	p := &controllerProcess{cmd: cmd, ended: make(chan struct{})}
-	go func() {
-		defer close(p.ended)
-		_ = cmd.Wait()
-	}()
-	c.controller = p
 }
-
-// controllerLog is the file with what all runs of the controller have printed.
-func (c *cluster) controllerLog() string { return filepath.Join(c.dir, "controller.log") }
 
 func (c *cluster) stopController() {
 	c.controlling.Lock()
 	defer c.controlling.Unlock()
-	if c.controller != nil {
-		_ = c.controller.cmd.Process.Kill()
-		<-c.controller.ended
-		c.controller = nil
-	}
+	c.controller.Kill()
+	c.controller = nil
 }
 
 func (c *cluster) controllerRuns() bool {
@@ -272,7 +243,7 @@ func (c *cluster) runJob(ctx context.Context, j batchv1.Job) {
 	kubeconfig, err := c.Kubeconfig(j.Name+".kubeconfig", "system:serviceaccount:"+j.Namespace+":"+spec.ServiceAccountName, "system:authenticated")
 	if err == nil {
 		command := spec.Containers[0].Command
-		cmd := exec.CommandContext(ctx, filepath.Join(root, "bin", filepath.Base(command[0])), append(command[1:], "--kubeconfig="+kubeconfig)...)
+		cmd := exec.CommandContext(ctx, filepath.Join(c.bin, filepath.Base(command[0])), append(command[1:], "--kubeconfig="+kubeconfig)...)
 		var text []byte
 		text, err = cmd.CombinedOutput()
 		out = string(text)

@@ -51,8 +51,8 @@ type ControlPlane struct {
 
 	o         Options
 	authority *authority
-	etcd, api *daemon
-	others    []*daemon // scheduler and controller manager
+	etcd, api *Daemon
+	others    []*Daemon // scheduler and controller manager
 }
 
 // Start starts etcd and the API server, and applies the CRDs, the namespaces, the roles and the admission policies.
@@ -68,24 +68,24 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 // Stop ends all processes.
 func (c *ControlPlane) Stop() {
 	for _, d := range c.others {
-		d.kill()
+		d.Kill()
 	}
-	c.api.kill()
-	c.etcd.kill()
+	c.api.Kill()
+	c.etcd.Kill()
 }
 
 // Pause makes the API server silent: connections stay, answers don't come.
-func (c *ControlPlane) Pause() error { return c.api.signal(syscall.SIGSTOP) }
+func (c *ControlPlane) Pause() error { return c.api.Signal(syscall.SIGSTOP) }
 
 // Resume ends a Pause.
-func (c *ControlPlane) Resume() error { return c.api.signal(syscall.SIGCONT) }
+func (c *ControlPlane) Resume() error { return c.api.Signal(syscall.SIGCONT) }
 
 // Kill ends the API server at once; its data stays.
-func (c *ControlPlane) Kill() { c.api.kill() }
+func (c *ControlPlane) Kill() { c.api.Kill() }
 
 // Restart starts the API server again on the same data, and waits until it is ready.
 func (c *ControlPlane) Restart(ctx context.Context) error {
-	c.api.kill()
+	c.api.Kill()
 	if err := c.startAPI(); err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (c *ControlPlane) writeCredentials() error {
 }
 
 func (c *ControlPlane) startEtcd() (err error) {
-	c.etcd, err = startDaemon(c.o.Dir, filepath.Join(c.o.Bin, "etcd"), "--data-dir="+filepath.Join(c.o.Dir, "etcd"),
+	c.etcd, err = StartDaemon(c.o.Dir, filepath.Join(c.o.Bin, "etcd"), "--data-dir="+filepath.Join(c.o.Dir, "etcd"),
 		"--unsafe-no-fsync", "--log-level=warn")
 	return err
 }
@@ -192,16 +192,16 @@ func (c *ControlPlane) startAPI() (err error) {
 			// Nobody makes service accounts or taints nodes here: there is no controller manager.
 			"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
 	}
-	c.api, err = startDaemon(c.o.Dir, filepath.Join(c.o.Bin, "kube-apiserver"), args...)
+	c.api, err = StartDaemon(c.o.Dir, filepath.Join(c.o.Bin, "kube-apiserver"), args...)
 	return err
 }
 
 func (c *ControlPlane) waitReady(ctx context.Context) error {
 	err := retry.Until(ctx, time.Minute, func() error {
-		if why := c.api.exited(); why != nil {
+		if why := c.api.Exited(); why != nil {
 			return permanentError{why}
 		}
-		if why := c.etcd.exited(); why != nil {
+		if why := c.etcd.Exited(); why != nil {
 			return permanentError{why}
 		}
 		made, err := client.NewWithWatch(c.Config, client.Options{Scheme: scheme()})

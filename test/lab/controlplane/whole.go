@@ -72,7 +72,7 @@ func (c *ControlPlane) startOthers() error {
 			return err
 		}
 		args := append([]string{"--kubeconfig=" + kubeconfig, "--leader-elect=false", "--profiling=false"}, p.args...)
-		d, err := startDaemon(c.o.Dir, filepath.Join(c.o.Bin, p.program), args...)
+		d, err := StartDaemon(c.o.Dir, filepath.Join(c.o.Bin, p.program), args...)
 		if err != nil {
 			return err
 		}
